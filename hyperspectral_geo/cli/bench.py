@@ -1,0 +1,49 @@
+"""``hsgeo bench``: the tables of the project's figures, each measured beside its peers in the same run."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["TABLES", "bench"]
+
+# Written out rather than found by looking into the folder: the order is the order of the documentation.
+TABLES = {
+    "manifolds": "exp, log, angles, means and Lorentz distances beside pymanopt, geomstats and mpmath",
+}
+
+
+def bench(
+    name: Annotated[str | None, typer.Argument(help="The table to measure; without it, the tables are listed.")] = None,
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="Also write the rows to this file.", dir_okay=False)
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Smaller sizes and fewer repetitions.")] = False,
+) -> None:
+    """Measure one table of figures beside its peers."""
+    if name is None:
+        width = max(map(len, TABLES))
+        for table_name, summary in TABLES.items():
+            typer.echo(f"{table_name:<{width}}  {summary}")
+        return
+    if name not in TABLES:
+        raise ValueError(f"bench: expected one of {', '.join(TABLES)}, got {name!r}")
+    if json_path is not None and not json_path.parent.is_dir():
+        # Said now rather than after minutes of measuring.
+        raise ValueError(f"--json: expected a file in an existing folder, got {json_path}; create {json_path.parent}")
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    module = import_module(f"hyperspectral_geo.benchmarks.{name}")
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        table = module.run(quick=quick, progress=progress)
+    table.show(Console())
+    if json_path is not None:
+        partial = json_path.with_name(json_path.name + ".tmp")
+        partial.write_text(json.dumps(table.to_dict(), indent=2) + "\n", encoding="utf-8")
+        partial.replace(json_path)

@@ -1,0 +1,126 @@
+"""Checks of what a caller passes in: every refusal says what was expected, what was got and the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "require_finite",
+    "require_floating",
+    "require_frames",
+    "require_orthonormal",
+    "require_same_kind",
+    "require_vectors",
+    "resolve_weights",
+]
+
+
+def require_floating(name: str, x: object) -> None:
+    """Raise ``ValueError`` unless ``x`` is a real floating-point tensor."""
+    if not isinstance(x, Tensor):
+        raise ValueError(f"{name}: expected a torch.Tensor, got {type(x).__name__}; wrap it with torch.as_tensor")
+    if not x.is_floating_point():
+        raise ValueError(f"{name}: expected a real floating-point tensor, got {x.dtype}; convert with {name}.float()")
+
+
+def require_frames(name: str, x: object) -> None:
+    """Raise ``ValueError`` unless ``x`` has shape (…, n, p) with n ≥ p ≥ 1 and dtype float32 or float64."""
+    require_floating(name, x)
+    assert isinstance(x, Tensor)
+    if x.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"{name}: expected float32 or float64, got {x.dtype}; convert with {name}.float()")
+    if x.ndim < 2:
+        raise ValueError(f"{name}: expected shape (..., n, p), got {tuple(x.shape)}; add a dimension with [:, None]")
+    n, p = x.shape[-2:]
+    if not 1 <= p <= n:
+        raise ValueError(
+            f"{name}: expected shape (..., n, p) with n >= p >= 1, got {tuple(x.shape)}; "
+            "columns are the basis vectors, so transpose if rows are"
+        )
+
+
+def require_vectors(name: str, x: object, *, minimum: int = 1) -> None:
+    """Raise ``ValueError`` unless ``x`` has shape (…, d) with d ≥ ``minimum`` and a floating dtype."""
+    require_floating(name, x)
+    assert isinstance(x, Tensor)
+    if x.ndim < 1 or x.shape[-1] < minimum:
+        raise ValueError(f"{name}: expected shape (..., d) with d >= {minimum}, got {tuple(x.shape)}")
+
+
+def require_finite(name: str, x: Tensor) -> None:
+    """Raise ``ValueError`` if ``x`` holds a NaN or an infinity, naming the first such entry."""
+    if bool(torch.isfinite(x.sum())):  # twenty times faster than looking at each entry, and enough to pass
+        return
+    finite = torch.isfinite(x)
+    if bool(finite.all()):
+        return
+    index = tuple(torch.nonzero(~finite)[0].tolist())
+    count = int((~finite).sum())
+    raise ValueError(
+        f"{name}: expected finite entries, got {x[index].item()} at index {index} ({count} of {x.numel()} entries); "
+        f"clean the input, for instance with torch.nan_to_num"
+    )
+
+
+def require_orthonormal(name: str, x: Tensor) -> None:
+    """Raise ``ValueError`` unless the columns of ``x`` (…, n, p) are finite and orthonormal.
+
+    One matrix-vector product: ‖Xz‖ = 1 for a fixed unit z, which columns that are scaled, dependent or oblique fail. The
+    tolerance, 1e-3 in float32 and 1e-5 in float64, is for mistakes, not for rounding.
+    """
+    x = x.detach()
+    p = x.shape[-1]
+    probe = torch.cos(2.4 * torch.arange(1, p + 1, dtype=x.dtype, device=x.device))
+    norms = torch.linalg.vector_norm(x @ (probe / torch.linalg.vector_norm(probe)), dim=-1)
+    if bool(((norms - 1).abs() <= orthonormal_tolerance(x.dtype)).all()):
+        return
+    require_finite(name, x)
+    identity = torch.eye(p, dtype=x.dtype, device=x.device)
+    error = torch.linalg.matrix_norm(x.mT @ x - identity).max().item()
+    raise ValueError(
+        f"{name}: expected orthonormal columns, got ||X^T X - I|| = {error:.3g} for shape {tuple(x.shape)}; "
+        f"pass linalg.orthonormalize({name})"
+    )
+
+
+def orthonormal_tolerance(dtype: torch.dtype) -> float:
+    """Largest deviation from orthonormality that is taken for rounding, not for a mistake."""
+    return 1e-3 if dtype == torch.float32 else 1e-5
+
+
+def require_same_kind(**tensors: Tensor) -> None:
+    """Raise ``ValueError`` unless all tensors share one dtype and one device."""
+    (first_name, first), *rest = tensors.items()
+    for name, x in rest:
+        if x.dtype != first.dtype:
+            raise ValueError(
+                f"{name}: expected dtype {first.dtype} like {first_name}, got {x.dtype}; convert with {name}.to({first_name})"
+            )
+        if x.device != first.device:
+            raise ValueError(
+                f"{name}: expected device {first.device} like {first_name}, got {x.device}; "
+                f"move it with {name}.to({first_name}.device)"
+            )
+
+
+def resolve_weights(weights: Tensor | Sequence[float] | None, count: int, *, like: Tensor) -> Tensor:
+    """Weights of ``count`` items, (…, count), rescaled to sum to one, in the dtype and on the device of ``like``.
+
+    ``None`` means equal weights. Raises ``ValueError`` for a wrong length, a negative or non-finite weight, or a sum
+    of zero.
+    """
+    if weights is None:
+        return torch.full((count,), 1.0 / max(count, 1), dtype=like.dtype, device=like.device)
+    w = torch.as_tensor(weights, dtype=like.dtype, device=like.device)
+    if w.ndim == 0 or w.shape[-1] != count:
+        raise ValueError(f"weights: expected {count} numbers, one an item, got shape {tuple(w.shape)}")
+    require_finite("weights", w.detach())
+    if bool((w < 0).any()):
+        raise ValueError(f"weights: expected numbers >= 0, got {w.min().item():g}; drop the item instead")
+    total = w.sum(-1, keepdim=True)
+    if bool((total <= 0).any()):
+        raise ValueError("weights: expected a positive sum, got 0; give at least one item a weight")
+    return w / total
