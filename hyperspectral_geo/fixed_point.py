@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from hyperspectral_geo.linalg import core_dtype
+
 __all__ = ["anderson", "implicit_gradient"]
 
 
@@ -62,11 +64,12 @@ def _mix(iterates: list[Tensor], residuals: list[Tensor]) -> Tensor:
         return x + residual
     moves = torch.stack([b - a for a, b in zip(iterates, iterates[1:], strict=False)], -1).flatten(-3, -2)
     changes = torch.stack([b - a for a, b in zip(residuals, residuals[1:], strict=False)], -1).flatten(-3, -2)
-    gram = changes.mT @ changes
+    wide = changes.to(core_dtype(changes))  # in float32 the ridge would be below the rounding of a singular Gram matrix
+    gram = wide.mT @ wide
     trace = gram.diagonal(dim1=-2, dim2=-1).sum(-1, keepdim=True)
     # the ridge only slows the mixing where differences are dependent; it cannot move the fixed point
     gram.diagonal(dim1=-2, dim2=-1).add_(1e-13 * trace + torch.finfo(gram.dtype).tiny)
-    weights = torch.linalg.solve(gram, changes.mT @ residual.flatten(-2).unsqueeze(-1))
+    weights = torch.linalg.solve(gram, wide.mT @ residual.flatten(-2).unsqueeze(-1).to(wide.dtype)).to(changes.dtype)
     return x + residual - ((moves + changes) @ weights).squeeze(-1).view_as(x)
 
 

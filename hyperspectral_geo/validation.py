@@ -11,10 +11,13 @@ __all__ = [
     "require_finite",
     "require_floating",
     "require_frames",
+    "require_broadcastable",
     "require_orthonormal",
+    "require_pair",
     "require_same_kind",
     "require_vectors",
     "resolve_weights",
+    "spread_weights",
 ]
 
 
@@ -68,14 +71,18 @@ def require_finite(name: str, x: Tensor) -> None:
 def require_orthonormal(name: str, x: Tensor) -> None:
     """Raise ``ValueError`` unless the columns of ``x`` (…, n, p) are finite and orthonormal.
 
-    One matrix-vector product: ‖Xz‖ = 1 for a fixed unit z, which columns that are scaled, dependent or oblique fail. The
-    tolerance, 1e-3 in float32 and 1e-5 in float64, is for mistakes, not for rounding.
+    One pass over x: ‖Xz‖ = 1 for four fixed unit vectors z with entries ±1/√p, which columns that are scaled, dependent
+    or oblique fail; a column that is zero or a copy of another moves ‖Xz‖ by 1/(2p) or more. The tolerance, 1e-3 in
+    float32 and 1e-5 in float64 or 1/(5p) if that is less, is for mistakes, not for rounding.
     """
     x = x.detach()
     p = x.shape[-1]
-    probe = torch.cos(2.4 * torch.arange(1, p + 1, dtype=x.dtype, device=x.device))
-    norms = torch.linalg.vector_norm(x @ (probe / torch.linalg.vector_norm(probe)), dim=-1)
-    if bool(((norms - 1).abs() <= orthonormal_tolerance(x.dtype)).all()):
+    # signs of cosines of irrational frequency: no period, and no draw from a random generator
+    rates = torch.tensor([1.0, 2.4, 3.7, 5.3], dtype=torch.float64, device=x.device)
+    phases = rates * torch.arange(1, p + 1, dtype=torch.float64, device=x.device)[:, None].square()
+    probes = torch.where(phases.cos() < 0, -1.0, 1.0).to(x.dtype) / p**0.5
+    norms = torch.linalg.vector_norm(x @ probes, dim=-2)
+    if bool(((norms - 1).abs() <= min(orthonormal_tolerance(x.dtype), 0.2 / p)).all()):
         return
     require_finite(name, x)
     identity = torch.eye(p, dtype=x.dtype, device=x.device)
@@ -106,6 +113,33 @@ def require_same_kind(**tensors: Tensor) -> None:
             )
 
 
+def require_broadcastable(trailing: int, **tensors: Tensor) -> None:
+    """Raise ``ValueError`` unless the shapes of all tensors broadcast, apart from their last ``trailing`` dimensions."""
+    shapes = {name: tuple(x.shape[: x.ndim - trailing]) for name, x in tensors.items()}
+    try:
+        torch.broadcast_shapes(*shapes.values())
+    except RuntimeError:
+        said = ", ".join(f"{shape} of {name}" for name, shape in shapes.items())
+        raise ValueError(
+            f"{', '.join(shapes)}: expected batch dimensions that broadcast, got {said}; "
+            "add dimensions of size 1 with [:, None] where one set of items meets another"
+        ) from None
+
+
+def require_pair(first: str, x: Tensor, second: str, y: Tensor) -> None:
+    """Raise ``ValueError`` unless x and y are (…, n, p) of one kind, with equal n and p and batches that broadcast."""
+    require_frames(first, x)
+    require_frames(second, y)
+    require_same_kind(**{first: x, second: y})
+    if x.shape[-2:] != y.shape[-2:]:
+        raise ValueError(
+            f"{second}: expected last dimensions {tuple(x.shape[-2:])} like {first}, got {tuple(y.shape[-2:])}; "
+            "for subspaces of different dimension use subspace_distance"
+        )
+    if x.shape != y.shape:
+        require_broadcastable(2, **{first: x, second: y})
+
+
 def resolve_weights(weights: Tensor | Sequence[float] | None, count: int, *, like: Tensor) -> Tensor:
     """Weights of ``count`` items, (…, count), rescaled to sum to one, in the dtype and on the device of ``like``.
 
@@ -114,13 +148,29 @@ def resolve_weights(weights: Tensor | Sequence[float] | None, count: int, *, lik
     """
     if weights is None:
         return torch.full((count,), 1.0 / max(count, 1), dtype=like.dtype, device=like.device)
-    w = torch.as_tensor(weights, dtype=like.dtype, device=like.device)
+    try:
+        w = torch.as_tensor(weights)
+        w = w.to(dtype=like.dtype, device=like.device) if not w.is_complex() else None
+    except (TypeError, ValueError, RuntimeError):
+        w = None
+    if w is None:
+        raise ValueError(f"weights: expected {count} real numbers, one an item, got {weights!r}")
     if w.ndim == 0 or w.shape[-1] != count:
         raise ValueError(f"weights: expected {count} numbers, one an item, got shape {tuple(w.shape)}")
     require_finite("weights", w.detach())
     if bool((w < 0).any()):
         raise ValueError(f"weights: expected numbers >= 0, got {w.min().item():g}; drop the item instead")
-    total = w.sum(-1, keepdim=True)
-    if bool((total <= 0).any()):
+    largest = w.detach().amax(-1, keepdim=True)
+    if bool((largest <= 0).any()):
         raise ValueError("weights: expected a positive sum, got 0; give at least one item a weight")
-    return w / total
+    w = w / largest  # so that the sum of large weights does not overflow
+    return w / w.sum(-1, keepdim=True)
+
+
+def spread_weights(weights: Tensor, batch: tuple[int, ...]) -> Tensor:
+    """Weights (…, k) expanded to the batch dimensions of the items they weigh; ``ValueError`` if they do not fit."""
+    try:
+        return weights.expand(*batch, weights.shape[-1])
+    except RuntimeError:
+        expected = (*batch, weights.shape[-1])
+        raise ValueError(f"weights: expected shape {expected} or its tail, got {tuple(weights.shape)}") from None

@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 from hyperspectral_geo.linalg import core_dtype
 from hyperspectral_geo.validation import (
     orthonormal_tolerance,
+    require_broadcastable,
     require_frames,
     require_orthonormal,
     require_same_kind,
@@ -61,6 +62,7 @@ def principal_angles(x: Float[Tensor, "*#batch n p"], y: Float[Tensor, "*#batch 
             f"y: expected vectors of length {x.shape[-2]} like x, got {y.shape[-2]} (shapes {tuple(x.shape)} and "
             f"{tuple(y.shape)}); subspaces of different ambient spaces have no angles"
         )
+    require_broadcastable(2, x=x, y=y)
     return _Angles.apply(x, y) if x.shape[-1] >= y.shape[-1] else _Angles.apply(y, x)
 
 
@@ -109,7 +111,7 @@ def subspace_distance(
         >>> subspace_distance(e[:, :1], e[:, :2], unequal="metric").item() == math.pi / 2
         True
     """
-    if kind not in _FROM_ANGLES:
+    if kind not in tuple(_FROM_ANGLES):
         raise ValueError(f"kind: expected one of {', '.join(_FROM_ANGLES)}, got {kind!r}")
     if unequal not in ("containment", "metric"):
         raise ValueError(f"unequal: expected 'containment' or 'metric', got {unequal!r}")
@@ -145,9 +147,10 @@ class _Angles(torch.autograd.Function):
         angles = torch.acos(cosines.clamp(max=1))
         small = _small(cosines)
         count = small.shape[-1]
-        if count == 0:
+        if not bool(small.all()) or count < cosines.shape[-1]:  # what is large is not seen by the check of the residual
             require_orthonormal("x", x)
             require_orthonormal("y", y)
+        if count == 0:
             return angles.to(x.dtype)
         residual = _residual(x, y, towards[..., :count], right[..., :count])
         gram = _graded_gram(residual, cosines[..., :count], small, placeholder=1.0)

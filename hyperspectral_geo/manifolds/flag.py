@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from hyperspectral_geo.linalg import core_dtype
-from hyperspectral_geo.validation import require_frames, require_orthonormal, require_same_kind, resolve_weights
+from hyperspectral_geo.validation import require_frames, require_orthonormal, require_same_kind, resolve_weights, spread_weights
 
 __all__ = ["flag_mean"]
 
@@ -47,6 +47,8 @@ def flag_mean(
         >>> flag_mean([e[:, :1], e[:, :2], e[:, :2]], dim=1).abs().flatten()
         tensor([1., 0., 0.], dtype=torch.float64)
     """
+    if not isinstance(points, (Tensor, Sequence)):
+        raise ValueError(f"points: expected a tensor (..., k, n, p) or a sequence of tensors, got {type(points).__name__}")
     frames = list(points.unbind(-3)) if isinstance(points, Tensor) and points.ndim > 2 else points
     if isinstance(frames, Tensor) or len(frames) == 0:
         raise ValueError("points: expected (..., k, n, p) with k >= 1, or a non-empty sequence of (..., n, p_i) bases")
@@ -61,12 +63,13 @@ def flag_mean(
     sizes = [x.shape[-1] for x in frames]
     dim = min(sizes) if dim is None else dim
     largest = min(frames[0].shape[-2], sum(sizes))
-    if not 1 <= dim <= largest:
-        raise ValueError(f"dim: expected 1 to {largest}, got {dim}")
+    if not isinstance(dim, int) or not 1 <= dim <= largest:
+        raise ValueError(f"dim: expected a whole number from 1 to {largest}, got {dim!r}")
     w = resolve_weights(weights, len(frames), like=frames[0])
     beside = torch.cat(list(frames), dim=-1)
+    w = spread_weights(w, beside.shape[:-2])
     each = torch.repeat_interleave(w, torch.tensor(sizes, device=w.device), dim=-1)
-    return _DominantSubspace.apply(beside, each.expand(*beside.shape[:-2], -1), dim)
+    return _DominantSubspace.apply(beside, each, dim)
 
 
 class _DominantSubspace(torch.autograd.Function):

@@ -30,7 +30,7 @@ from hyperspectral_geo.linalg import (
     sinc_sqrt_derivative,
     symmetrize,
 )
-from hyperspectral_geo.validation import require_finite, require_frames, require_same_kind
+from hyperspectral_geo.validation import orthonormal_tolerance, require_finite, require_orthonormal, require_pair
 
 __all__ = ["grassmann_exp", "grassmann_log", "grassmann_transport"]
 
@@ -57,7 +57,7 @@ def grassmann_exp(x: Float[Tensor, "*#batch n p"], u: Float[Tensor, "*#batch n p
         tensor([[0.8660],
                 [0.5000]])
     """
-    _require_pair("x", x, "u", u)
+    require_pair("x", x, "u", u)
     return _Exp.apply(x, u)
 
 
@@ -84,7 +84,7 @@ def grassmann_log(x: Float[Tensor, "*#batch n p"], y: Float[Tensor, "*#batch n p
         tensor([[0.0000],
                 [1.5708]])
     """
-    _require_pair("x", x, "y", y)
+    require_pair("x", x, "y", y)
     return _Log.apply(x, y)
 
 
@@ -99,22 +99,12 @@ def grassmann_transport(
     Raises:
         ValueError: for wrong or differing shapes, dtypes or devices, or non-finite entries.
     """
-    _require_pair("x", x, "u", u)
-    _require_pair("x", x, "v", v)
+    require_pair("x", x, "u", u)
+    require_pair("x", x, "v", v)
+    require_finite("x", x.detach())
     sinc, versine = _Transport.apply(_finite_core("u", u, u.mT @ u))
-    coupled = u.mT @ v
+    coupled = _finite_core("v", v, u.mT @ v)
     return v - (x @ (sinc @ coupled) + u @ (versine @ coupled))
-
-
-def _require_pair(first: str, x: Tensor, second: str, y: Tensor) -> None:
-    require_frames(first, x)
-    require_frames(second, y)
-    require_same_kind(**{first: x, second: y})
-    if x.shape[-2:] != y.shape[-2:]:
-        raise ValueError(
-            f"{second}: expected last dimensions {tuple(x.shape[-2:])} like {first}, got {tuple(y.shape[-2:])}; "
-            "for subspaces of different dimension use subspace_distance"
-        )
 
 
 def _finite_core(name: str, x: Tensor, core: Tensor) -> Tensor:
@@ -123,6 +113,23 @@ def _finite_core(name: str, x: Tensor, core: Tensor) -> Tensor:
         require_finite(name, x.detach())
         raise ValueError(f"{name}: the products of its entries overflow {x.dtype}; scale it down or use float64")
     return core
+
+
+def _require_isometric(x: Tensor, gram: Tensor, squares: Tensor) -> None:
+    """Refuse an x that is not orthonormal or a u that is not horizontal: the columns of exp_X(U) are not orthonormal then.
+
+    ``gram`` is the Gram matrix of the result before the polish, ``squares`` are the squared lengths of the tangent,
+    whose rounding may show in it.
+    """
+    identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+    rounding = 32 * torch.finfo(x.dtype).eps * squares.detach().clamp_min(1).amax(-1)[..., None, None].to(gram.dtype)
+    if bool(((gram - identity).abs() <= orthonormal_tolerance(x.dtype) + rounding).all()):
+        return
+    require_orthonormal("x", x)
+    raise ValueError(
+        f"u: expected a horizontal tangent at x, X^T U = 0, got columns of exp(u) that are off orthonormal by "
+        f"{(gram - identity).abs().max().item():.3g}; pass proju(x, u)"
+    )
 
 
 def _reduce_to(grad: Tensor, shape: torch.Size) -> Tensor:
@@ -142,7 +149,9 @@ class _Exp(torch.autograd.Function):
         cos = (vectors * cos_sqrt(values).unsqueeze(-2)) @ vectors.mT
         sinc = (vectors * sinc_sqrt(values).unsqueeze(-2)) @ vectors.mT
         y = _combine(x, cos, u, sinc)
-        correction = _finite_core("x", x, y.mT @ y).neg_()
+        correction = y.mT @ y
+        _require_isometric(x, correction, values)
+        correction.neg_()
         correction.diagonal(dim1=-2, dim2=-1).add_(3.0)
         y = y @ correction.mul_(0.5)
         ctx.save_for_backward(x, u, y, values, vectors, cos, sinc)

@@ -13,7 +13,7 @@ from torch import Tensor
 from hyperspectral_geo.linalg import orthonormalize, polar, symmetric_function
 from hyperspectral_geo.manifolds.angles import subspace_distance
 from hyperspectral_geo.manifolds.geodesics import grassmann_exp, grassmann_log, grassmann_transport
-from hyperspectral_geo.validation import require_finite, require_frames, require_orthonormal, require_same_kind
+from hyperspectral_geo.validation import require_finite, require_frames, require_orthonormal, require_pair
 
 __all__ = ["Grassmann"]
 
@@ -52,7 +52,7 @@ class Grassmann(Manifold):
 
     def __init__(self, retraction: Literal["qr", "polar", "cayley"] = "polar") -> None:
         super().__init__()
-        if retraction not in _RETRACTIONS:
+        if retraction not in tuple(_RETRACTIONS):
             raise ValueError(f"retraction: expected one of {', '.join(_RETRACTIONS)}, got {retraction!r}")
         self.retraction = retraction
 
@@ -67,6 +67,7 @@ class Grassmann(Manifold):
 
     def proju(self, x: Tensor, u: Tensor) -> Tensor:
         """Horizontal part U − X(XᵀU) of an ambient direction."""
+        require_pair("x", x, "u", u)
         return u - x @ (x.mT @ u)
 
     def egrad2rgrad(self, x: Tensor, u: Tensor) -> Tensor:
@@ -75,6 +76,9 @@ class Grassmann(Manifold):
 
     def inner(self, x: Tensor, u: Tensor, v: Tensor | None = None, *, keepdim: bool = False) -> Tensor:
         """⟨U, V⟩ = tr(UᵀV), shape (…), or (…, 1, 1) with ``keepdim``."""
+        require_pair("x", x, "u", u)
+        if v is not None:
+            require_pair("u", u, "v", v)
         return (u * (u if v is None else v)).sum((-1, -2), keepdim=keepdim)
 
     def norm(self, x: Tensor, u: Tensor, *, keepdim: bool = False) -> Tensor:
@@ -90,12 +94,14 @@ class Grassmann(Manifold):
 
     def logmap(self, x: Tensor, y: Tensor) -> Tensor:
         """Logarithm, ``geodesics.grassmann_log``; a documented choice at the cut locus, never NaN."""
+        require_pair("x", x, "y", y)
         require_orthonormal("x", x)
         require_orthonormal("y", y)
         return grassmann_log(x, y)
 
     def dist(self, x: Tensor, y: Tensor, *, keepdim: bool = False) -> Tensor:
         """Geodesic distance in radians, (Σ θ²)^½, accurate from coincident points to the cut locus."""
+        require_pair("x", x, "y", y)
         distance = subspace_distance(x, y)
         return distance[..., None, None] if keepdim else distance
 
@@ -128,7 +134,8 @@ class Grassmann(Manifold):
         With G = UᵀU, polar is (X + U)(I + G)^{−½}; qr is the Q factor of X + U with diag R > 0; cayley is the Cayley
         transform of UXᵀ − XUᵀ applied to X, in low-rank form (X(I − G/4) + U)(I + G/4)⁻¹.
         """
-        require_same_kind(x=x, u=u)
+        require_pair("x", x, "u", u)
+        require_finite("x", x.detach())
         require_finite("u", u.detach())
         return _RETRACTIONS[self.retraction](x, u)
 
@@ -146,6 +153,8 @@ class Grassmann(Manifold):
     def random(self, *size, dtype=None, device=None) -> Tensor:
         """Uniformly distributed subspaces: bases of Gaussian matrices, shape ``size`` = (…, n, p)."""
         self._assert_check_shape(size2shape(*size), "x")
+        if dtype not in (None, torch.float32, torch.float64):
+            raise ValueError(f"dtype: expected float32 or float64, got {dtype}; convert the result with .to")
         return geoopt.ManifoldTensor(orthonormalize(torch.randn(*size, dtype=dtype, device=device)), manifold=self)
 
     random_uniform = random
@@ -183,14 +192,23 @@ def _qr_retraction(x: Tensor, u: Tensor) -> Tensor:
 def _polar_retraction(x: Tensor, u: Tensor) -> Tensor:
     # (X + U)ᵀ(X + U) rather than I + UᵀU: it also takes off what x itself is away from orthonormal
     step = x + u
-    return step @ symmetric_function(step.mT @ step, torch.rsqrt, lambda g: -0.5 * g**-1.5)
+    gram = step.mT @ step
+    if _is_long(gram):
+        return polar(step)
+    return step @ symmetric_function(gram, torch.rsqrt, lambda g: -0.5 * g**-1.5)
 
 
 def _cayley_retraction(x: Tensor, u: Tensor) -> Tensor:
     quarter = (u.mT @ u) / 4
     identity = torch.eye(u.shape[-1], dtype=u.dtype, device=u.device)
     numerator = x @ (identity - quarter) + u
-    return torch.linalg.solve(identity + quarter, numerator, left=False)
+    y = torch.linalg.solve(identity + quarter, numerator, left=False)
+    return polar(y) if _is_long(quarter) else y
+
+
+def _is_long(gram: Tensor) -> bool:
+    """Whether steps are so long that their Gram matrix, whose rounding grows with their square, needs another way."""
+    return bool((gram.detach().diagonal(dim1=-2, dim2=-1) > 4).any())
 
 
 _RETRACTIONS = {"qr": _qr_retraction, "polar": _polar_retraction, "cayley": _cayley_retraction}

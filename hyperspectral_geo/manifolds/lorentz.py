@@ -20,7 +20,7 @@ from hyperspectral_geo.manifolds.hyperboloid import (
     sinhc,
     unit,
 )
-from hyperspectral_geo.validation import require_finite, require_same_kind, require_vectors
+from hyperspectral_geo.validation import require_broadcastable, require_finite, require_same_kind, require_vectors
 
 __all__ = ["Lorentz"]
 
@@ -53,10 +53,14 @@ class Lorentz(geoopt.Lorentz):
     __scaling__ = geoopt.Lorentz.__scaling__.copy()
 
     def __init__(self, k: float | Tensor = 1.0, learnable: bool = False) -> None:
-        value = torch.as_tensor(k)
-        if value.numel() != 1 or not bool(torch.isfinite(value).all()) or float(value) <= 0:
+        try:
+            value = torch.as_tensor(k)
+            ok = value.numel() == 1 and bool(torch.isfinite(value).all()) and float(value) > 0
+        except (TypeError, ValueError, RuntimeError):
+            ok = False
+        if not ok:
             raise ValueError(f"k: expected one finite number > 0 (curvature is -1/k), got {k!r}")
-        super().__init__(k=k, learnable=learnable)
+        super().__init__(k=value.reshape(()), learnable=learnable)
 
     def dist(self, x: Tensor, y: Tensor, *, keepdim: bool = False, dim: int = -1) -> Tensor:
         """Hyperbolic distance, shape without ``dim``; exactly 0 from a point to itself, with gradient 0 there.
@@ -66,8 +70,7 @@ class Lorentz(geoopt.Lorentz):
         Raises:
             ValueError: for integer or mixed dtypes, mixed devices, fewer than 2 coordinates or non-finite entries.
         """
-        x, y = self._check("x", x, dim), self._check("y", y, dim)
-        require_same_kind(x=x, y=y)
+        x, y = self._check_pair("x", x, "y", y, dim)
         root = self._root(x)
         distance = SpaceLikeDistance.apply(x[..., 1:] / root, y[..., 1:] / root) * root
         return distance.unsqueeze(dim) if keepdim else distance
@@ -76,49 +79,42 @@ class Lorentz(geoopt.Lorentz):
     def dist0(self, x: Tensor, *, dim: int = -1, keepdim: bool = False) -> Tensor:
         """Distance from the origin, √k·asinh(|x|/√k)."""
         x = self._check("x", x, dim)
-        root = self._root(x)
-        return torch.asinh(torch.linalg.vector_norm(x[..., 1:] / root, dim=-1, keepdim=keepdim)) * root
+        space, root = self._wide_space(x)
+        distance = (torch.asinh(torch.linalg.vector_norm(space, dim=-1)) * root).to(x.dtype)
+        return distance.unsqueeze(dim) if keepdim else distance
 
     @__scaling__(ScalingInfo(u=-1))
     def expmap0(self, u: Tensor, *, project: bool = True, dim: int = -1) -> Tensor:
         """Exponential map at the origin: space-like part u·sinh(|u|/√k)/(|u|/√k). Tangents have u₀ = 0 there."""
         u = self._check("u", u, dim)
-        root = self._root(u)
-        squared = (u[..., 1:] / root).square().sum(-1, keepdim=True)
-        return self._complete(u[..., 1:] * sinhc(squared), dim)
+        move, root = self._wide_space(u)
+        return self._complete(move * sinhc(move.square().sum(-1, keepdim=True)) * root, dim, u.dtype)
 
     @__scaling__(ScalingInfo(1))
     def logmap0(self, y: Tensor, *, dim: int = -1) -> Tensor:
         """Logarithm at the origin: x·asinh(|x|/√k)/(|x|/√k), with time-like part 0."""
         y = self._check("y", y, dim)
-        tangent = y[..., 1:] * asinhc(y[..., 1:] / self._root(y))
-        return torch.cat([torch.zeros_like(tangent[..., :1]), tangent], -1).movedim(-1, dim)
+        space, root = self._wide_space(y)
+        tangent = space * asinhc(space) * root
+        return torch.cat([torch.zeros_like(tangent[..., :1]), tangent], -1).to(y.dtype).movedim(-1, dim)
 
     def expmap(self, x: Tensor, u: Tensor, *, norm_tan: bool = True, project: bool = True, dim: int = -1) -> Tensor:
         """Exponential map x cosh n + u sinh(n)/n, n = ‖u‖/√k, the norm taken without cancellation.
 
         Only the space-like part of u is read: tangency fixes u₀ = (x·u)/x₀.
         """
-        x, u = self._check("x", x, dim), self._check("u", u, dim)
-        root = self._root(x)
-        space, move = x[..., 1:] / root, u[..., 1:] / root
-        time_squared = 1 + space.square().sum(-1, keepdim=True)
-        along = (unit(space) * move).sum(-1, keepdim=True)
-        rest = move - along * unit(space)
-        far = rest.square().sum(-1, keepdim=True) + along.square() / time_squared
-        near = move.square().sum(-1, keepdim=True) - (space * move).sum(-1, keepdim=True).square() / time_squared
-        squared = torch.where(time_squared < 2, near, far)  # polar parts have no gradient at the origin itself
-        return self._complete((space * cosh_root(squared) + move * sinhc(squared)) * root, dim)
+        x, u = self._check_pair("x", x, "u", u, dim)
+        (space, root), (move, _) = self._wide_space(x), self._wide_space(u)
+        squared = _tangent_inner(space, move, move)
+        return self._complete((space * cosh_root(squared) + move * sinhc(squared)) * root, dim, x.dtype)
 
     retr = expmap
 
     def logmap(self, x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
         """Logarithm: tangent at x of length dist(x, y) towards y, 0 at y = x; its gradient is finite there too."""
-        x, y = self._check("x", x, dim), self._check("y", y, dim)
-        require_same_kind(x=x, y=y)
-        root = self._root(x)
-        wide = core_dtype(x)
-        a, b = torch.broadcast_tensors((x[..., 1:] / root).to(wide), (y[..., 1:] / root).to(wide))
+        x, y = self._check_pair("x", x, "y", y, dim)
+        (a, root), (b, _) = self._wide_space(x), self._wide_space(y)
+        a, b = torch.broadcast_tensors(a, b)
         parts = DistanceParts(a, b)
         time = (1 + a.square().sum(-1, keepdim=True)).sqrt()
         far = across(a, b) - unit(a) * time * (parts.radial + time * ratio(parts.angular, parts.norm_a))
@@ -126,25 +122,99 @@ class Lorentz(geoopt.Lorentz):
         near = b - a * (1 + near_excess)
         is_near = time < 1.4  # polar parts have no gradient at the origin itself
         excess = torch.where(is_near, near_excess, parts.radial_excess + parts.angular)
-        space = (torch.where(is_near, near, far) * distance_over_sinh(excess)).to(x.dtype) * root
-        along = (space * (x[..., 1:] / root)).sum(-1, keepdim=True) / time.to(x.dtype)
-        return torch.cat([along, space], -1).movedim(-1, dim)
+        space = torch.where(is_near, near, far) * distance_over_sinh(excess)
+        return self._complete_tangent(a, space * root, dim, x.dtype)
+
+    def transp(self, x: Tensor, y: Tensor, v: Tensor, *, dim: int = -1) -> Tensor:
+        """Parallel transport v + ⟨y, v⟩/(k − ⟨x, y⟩)·(x + y) along the geodesic from x to y: v itself at y = x.
+
+        Only the space-like part of v is read: tangency fixes v₀ = (x·v)/x₀.
+        """
+        x, y = self._check_pair("x", x, "y", y, dim)
+        v = self._check("v", v, dim)
+        require_same_kind(x=x, v=v)
+        (a, root), (b, _), (c, _) = self._wide_space(x), self._wide_space(y), self._wide_space(v)
+        require_broadcastable(0, x=a, y=b, v=c)
+        time_a, time_b = (1 + a.square().sum(-1, keepdim=True)).sqrt(), (1 + b.square().sum(-1, keepdim=True)).sqrt()
+        # ⟨y, v⟩ = ⟨y − x, v⟩ since ⟨x, v⟩ = 0, with the differences taken before the products
+        climb = ((b - a) * (b + a)).sum(-1, keepdim=True) / (time_a + time_b)
+        inner = ((b - a) * c).sum(-1, keepdim=True) - climb * (a * c).sum(-1, keepdim=True) / time_a
+        parts = DistanceParts(*torch.broadcast_tensors(a, b))
+        space = c + inner / (2 + parts.radial_excess + parts.angular) * (a + b)
+        return self._complete_tangent(b, space * root, dim, x.dtype)
+
+    def inner(self, x: Tensor, u: Tensor, v: Tensor | None = None, *, keepdim: bool = False, dim: int = -1) -> Tensor:
+        """Inner product of tangents at x, from their space-like parts, so that ⟨u, u⟩ ≥ 0 at any radius."""
+        x, u = self._check_pair("x", x, "u", u, dim)
+        v = u if v is None else self._check_pair("x", x.movedim(-1, dim), "v", v, dim)[1]
+        (a, root), (b, _), (c, _) = self._wide_space(x), self._wide_space(u), self._wide_space(v)
+        product = (_tangent_inner(a, b, c) * root.square()).squeeze(-1).to(x.dtype)
+        return product.unsqueeze(dim) if keepdim else product
 
     def projx(self, x: Tensor, *, dim: int = -1) -> Tensor:
         """The point with the same space-like part: x₀ = √(k + |x|²)."""
-        return self._complete(self._check("x", x, dim)[..., 1:], dim)
+        x = self._check("x", x, dim)
+        return self._complete(x[..., 1:].to(core_dtype(x)), dim, x.dtype)
 
-    def _complete(self, space: Tensor, dim: int) -> Tensor:
-        root = self._root(space)
+    def _check_point_on_manifold(self, x: Tensor, *, atol=1e-5, rtol=1e-5, dim: int = -1):
+        x = x.movedim(dim, -1)
+        expected = self.projx(x)[..., 0]
+        error = (x[..., 0] - expected).abs()
+        ok = bool((error <= atol + rtol * expected).all())
+        return ok, None if ok else f"`x_0 != sqrt(k + |x|^2)`: off by {error.max().item():.3g}, atol={atol}, rtol={rtol}"
+
+    def _check_vector_on_tangent(self, x: Tensor, u: Tensor, *, atol=1e-5, rtol=1e-5, dim: int = -1):
+        terms = (x.movedim(dim, -1) * u.movedim(dim, -1)).to(core_dtype(x))
+        inner = terms[..., 1:].sum(-1) - terms[..., 0]
+        ok = bool((inner.abs() <= atol + rtol * terms.abs().sum(-1)).all())
+        return ok, None if ok else f"`<x, u> != 0`: {inner.abs().max().item():.3g}, atol={atol}, rtol={rtol}"
+
+    def _complete(self, space: Tensor, dim: int, dtype: torch.dtype) -> Tensor:
+        root = self.k.sqrt().to(space.dtype)
         time = torch.hypot(root.expand(space.shape[:-1]), torch.linalg.vector_norm(space, dim=-1)).unsqueeze(-1)
-        return torch.cat([time, space], -1).movedim(-1, dim)
+        return torch.cat([time, space], -1).to(dtype).movedim(-1, dim)
+
+    @staticmethod
+    def _complete_tangent(base: Tensor, space: Tensor, dim: int, dtype: torch.dtype) -> Tensor:
+        time = (1 + base.square().sum(-1, keepdim=True)).sqrt()
+        along = (base * space).sum(-1, keepdim=True) / time
+        return torch.cat([along, space], -1).to(dtype).movedim(-1, dim)
 
     def _root(self, like: Tensor) -> Tensor:
         return self.k.sqrt().to(like.dtype)
 
+    def _wide_space(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Space-like part of x in units of √k, and √k, both in the dtype that is computed in."""
+        root = self.k.sqrt().to(core_dtype(x))
+        return x[..., 1:].to(root.dtype) / root, root
+
     @staticmethod
     def _check(name: str, x: Tensor, dim: int) -> Tensor:
-        x = x.movedim(dim, -1) if isinstance(x, Tensor) and x.ndim else x
+        if isinstance(x, Tensor) and x.ndim:
+            if not -x.ndim <= dim < x.ndim:
+                raise ValueError(f"dim: expected {-x.ndim} to {x.ndim - 1} for {name} of shape {tuple(x.shape)}, got {dim}")
+            x = x.movedim(dim, -1)
         require_vectors(name, x, minimum=2)
-        require_finite(name, x.detach())
+        if x.device.type != "meta":  # a pair on two devices is refused by name
+            require_finite(name, x.detach())
         return x
+
+    def _check_pair(self, first: str, x: Tensor, second: str, y: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+        x, y = self._check(first, x, dim), self._check(second, y, dim)
+        require_same_kind(**{first: x, second: y})
+        if x.shape[-1] != y.shape[-1]:
+            raise ValueError(f"{second}: expected {x.shape[-1]} coordinates like {first}, got {y.shape[-1]}")
+        if x.shape != y.shape:
+            require_broadcastable(1, **{first: x, second: y})
+        return x, y
+
+
+def _tangent_inner(space: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """⟨u, v⟩ of the tangents with space-like parts u and v at the point with space-like part ``space``, shape (…, 1)."""
+    time_squared = 1 + space.square().sum(-1, keepdim=True)
+    direction = unit(space)
+    along_u, along_v = (direction * u).sum(-1, keepdim=True), (direction * v).sum(-1, keepdim=True)
+    far = ((u - along_u * direction) * (v - along_v * direction)).sum(-1, keepdim=True) + along_u * along_v / time_squared
+    near = (u * v).sum(-1, keepdim=True)
+    near = near - (space * u).sum(-1, keepdim=True) * (space * v).sum(-1, keepdim=True) / time_squared
+    return torch.where(time_squared < 2, near, far)  # polar parts have no gradient at the origin itself

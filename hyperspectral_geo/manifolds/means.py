@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 from hyperspectral_geo.fixed_point import implicit_gradient
 from hyperspectral_geo.linalg import core_dtype
 from hyperspectral_geo.manifolds.geodesics import arc_ratio, grassmann_exp, grassmann_log
-from hyperspectral_geo.validation import require_frames, require_orthonormal, resolve_weights
+from hyperspectral_geo.validation import require_frames, require_orthonormal, resolve_weights, spread_weights
 
 __all__ = ["MeanReport", "frechet_mean", "geometric_median"]
 
@@ -110,11 +110,7 @@ def _mean(points, weights, function, tolerance, max_iterations, return_report):
         tolerance = _rounding(points)
     if not tolerance > 0:
         raise ValueError(f"tolerance: expected a positive number, got {tolerance}")
-    w = resolve_weights(weights, points.shape[-3], like=points)
-    try:
-        w = w.expand(points.shape[:-2])
-    except RuntimeError:
-        raise ValueError(f"weights: expected {tuple(points.shape[:-2])} or its tail, got {tuple(w.shape)}") from None
+    w = spread_weights(resolve_weights(weights, points.shape[-3], like=points), points.shape[:-3])
     reports: list[MeanReport] = []
     mean = function.apply(points, w, tolerance, max_iterations, reports)
     report = reports[0]
@@ -158,6 +154,10 @@ class _PointSet:
         pull = self.beside @ towards.to(base.dtype) - base @ away.to(base.dtype)
         return pull - base @ (base.mT @ pull), distances
 
+    def logs(self, base: Tensor) -> tuple[Tensor, Tensor]:
+        """Each log_base(X_i) (…, k, n, p) and its length (…, k): the cosines of ``pull`` lose lengths below √eps."""
+        logs = _horizontal(base.unsqueeze(-3), grassmann_log(base.unsqueeze(-3), self.points))
+        return logs, torch.linalg.vector_norm(logs, dim=(-2, -1))
 
     def at(self, index: Tensor) -> Tensor:
         """The points (…, n, p) numbered by ``index`` (…)."""
@@ -214,7 +214,7 @@ class _GeometricMedian(torch.autograd.Function):
 
         def advance(mean: Tensor, iteration: int) -> tuple[Tensor, Tensor]:
             if iteration % 4 == 0:  # near a data point the iteration crawls, so ask whether that point is the median
-                nearest = cloud.pull(mean, lambda distances: weights)[1].argmin(-1)
+                nearest = cloud.logs(mean)[1].argmin(-1)
                 point = cloud.at(nearest)
                 settled = torch.linalg.vector_norm(_weiszfeld_step(cloud, weights, point), dim=(-2, -1)) == 0
                 mean = torch.where(settled[..., None, None], point, mean)
@@ -232,10 +232,11 @@ class _GeometricMedian(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad: Tensor):
         points, weights, mean = ctx.saved_tensors
-        on_points, on_weights = _implicit(points, weights, mean, grad, _pull_weights)
+        touching = _touching(points)
+        on_points, on_weights = _implicit(points, weights, mean, grad, lambda w, d: _pull_weights(w, d, touching))
         # a median that is a data point X_j moves with it, M = X_j (X_jᵀ M), and with nothing else
         product = points.mT @ mean.unsqueeze(-3)
-        here = (points.shape[-1] - product.square().sum((-2, -1))).clamp_min(0).sqrt() <= _touching(points.dtype)
+        here = _PointSet(points).logs(mean)[1] <= touching
         held = here.any(-1)
         carried = _horizontal(points, grad.unsqueeze(-3) @ product.mT) * (here / here.sum(-1, keepdim=True).clamp_min(1))[
             ..., None, None
@@ -244,24 +245,28 @@ class _GeometricMedian(torch.autograd.Function):
         return on_points, torch.where(held.unsqueeze(-1), 0, on_weights), None, None, None
 
 
-def _touching(dtype: torch.dtype) -> float:
-    """Distance below which two points are one: √eps is all that cosines tell apart."""
-    return 8 * torch.finfo(dtype).eps ** 0.5
+def _touching(points: Tensor) -> float:
+    """Distance below which two points are one: that of two bases of one span."""
+    return 4 * _rounding(points)
 
 
-def _pull_weights(weights: Tensor, distances: Tensor) -> Tensor:
+def _pull_weights(weights: Tensor, distances: Tensor, touching: float) -> Tensor:
     """w_i/d_i, and 0 for points that touch the base."""
-    apart = distances > _touching(weights.dtype)
+    apart = distances > touching
     return torch.where(apart, weights, 0) / torch.where(apart, distances, 1)
 
 
 def _weiszfeld_step(cloud: _PointSet, weights: Tensor, base: Tensor) -> Tensor:
     """Mean of the logarithms by weight w_i/d_i, shortened by the weight that holds on to the base (Vardi and Zhang)."""
-    pull, distances = cloud.pull(base, lambda distances: _pull_weights(weights, distances))
+    touching = _touching(cloud.points)
+    logs, distances = cloud.logs(base)
+    pulling = _pull_weights(weights, distances, touching)
+    pull = (pulling[..., None, None] * logs).sum(-3)
     force = torch.linalg.vector_norm(pull, dim=(-2, -1))
-    holding = torch.where(distances <= _touching(weights.dtype), weights, 0).sum(-1)
-    total = _pull_weights(weights, distances).sum(-1)
-    scale = (1 - holding / force.clamp_min(torch.finfo(base.dtype).tiny)).clamp_min(0) / total.clamp_min(1e-300)
+    holding = torch.where(distances <= touching, weights, 0).sum(-1)
+    total = pulling.sum(-1)
+    scale = (1 - holding / force.clamp_min(torch.finfo(base.dtype).tiny)).clamp_min(0)
+    scale = torch.where(total > 0, scale / torch.where(total > 0, total, 1), 0)
     return pull * scale.to(pull.dtype)[..., None, None]
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from hyperspectral_geo.fixed_point import anderson, implicit_gradient
-from hyperspectral_geo.validation import require_frames, require_orthonormal, require_same_kind
+from hyperspectral_geo.validation import require_finite, require_orthonormal, require_pair
 
 __all__ = ["Stiefel"]
 
@@ -37,26 +37,39 @@ class Stiefel(EuclideanStiefel):
     name = "Stiefel(euclidean, with log)"
 
     def expmap(self, x: Tensor, u: Tensor) -> Tensor:
-        """Exponential map, polished by one Newton–Schulz step so that float32 stays orthonormal to rounding."""
+        """Exponential map, polished by one Newton–Schulz step so that float32 stays orthonormal to rounding.
+
+        Raises:
+            ValueError: for bad shapes, dtypes or non-finite entries.
+        """
+        require_pair("x", x, "u", u)
+        require_finite("x", x.detach())
+        require_finite("u", u.detach())
+        return self._expmap(x, u)
+
+    def _expmap(self, x: Tensor, u: Tensor) -> Tensor:
         y = super().expmap(x, u)
         return 1.5 * y - y @ (y.mT @ y) / 2
+
+    def _check_shape(self, shape, name: str):
+        ok, reason = super()._check_shape(shape, name)
+        if ok and shape[-1] < 1:
+            return False, f"`{name}` should have shape (..., n, p) with n >= p >= 1, got {tuple(shape)}"
+        return ok, reason
 
     def logmap(self, x: Tensor, y: Tensor) -> Tensor:
         """Tangent at X whose geodesic of length ‖U‖ ends in Y, by shooting: U ← U + P_X(Y − exp_X(U)), accelerated.
 
-        Reliable for points up to about 2 apart, often to 3; the injectivity radius is π. Differentiable (once) by the implicit
-        function theorem, also at X = Y.
+        Found in every trial for points up to 1.5 apart, in most up to 2, for p = 1 up to 3; the injectivity radius is π.
+        Differentiable (once) by the implicit function theorem, also at X = Y.
 
         Raises:
             ValueError: for bad shapes, dtypes or frames, or if the shooting does not reach Y, as beyond the injectivity
                 radius, or when det tells that X and Y lie in different components (n = p).
         """
-        for name, frames in (("x", x), ("y", y)):
-            require_frames(name, frames)
-            require_orthonormal(name, frames)
-        require_same_kind(x=x, y=y)
-        if x.shape[-2:] != y.shape[-2:]:
-            raise ValueError(f"y: expected last dimensions {tuple(x.shape[-2:])} like x, got {tuple(y.shape[-2:])}")
+        require_pair("x", x, "y", y)
+        require_orthonormal("x", x)
+        require_orthonormal("y", y)
         x, y = torch.broadcast_tensors(x, y)
         return _Log.apply(x, y, self)
 
@@ -69,9 +82,9 @@ class _Log(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, y: Tensor, manifold: Stiefel) -> Tensor:
         tolerance = 4 * torch.finfo(x.dtype).eps * x.shape[-1] ** 0.5
-        u, _ = anderson(lambda u: _shoot(u, x, y, manifold), torch.zeros_like(x), tolerance=tolerance)
-        miss = torch.linalg.vector_norm(manifold.expmap(x, u) - y, dim=(-2, -1))
-        if bool((miss > torch.finfo(x.dtype).eps ** 0.5).any()):
+        u, _ = anderson(lambda u: _shoot(u, x, y, manifold), _start(x, y, manifold), tolerance=tolerance)
+        miss = torch.linalg.vector_norm(manifold._expmap(x, u) - y, dim=(-2, -1))
+        if not bool((miss <= torch.finfo(x.dtype).eps ** 0.5).all()):
             raise ValueError(
                 f"y: expected a point within the injectivity radius of x, but no geodesic was found (the best one misses "
                 f"by {miss.max().item():.3g}); take smaller steps, or Grassmann if only the span matters"
@@ -96,5 +109,17 @@ class _Log(torch.autograd.Function):
         return *grads, None
 
 
+def _start(x: Tensor, y: Tensor, manifold: Stiefel) -> Tensor:
+    """First guess: the direction of P_X(Y − X), as long as the arcs over the singular values of Y − X.
+
+    Exact for p = 1. From U = 0 the shooting would stop at a wrong geodesic beyond π/2: the projection sees its sine only.
+    """
+    direction = manifold.proju(x, y - x)
+    arcs = 2 * torch.asin((torch.linalg.svdvals(y - x) / 2).clamp(max=1))
+    length = torch.linalg.vector_norm(direction, dim=(-2, -1))
+    stretch = torch.where(length > 0, torch.linalg.vector_norm(arcs, dim=-1), 1) / torch.where(length > 0, length, 1)
+    return direction * stretch[..., None, None]
+
+
 def _shoot(u: Tensor, x: Tensor, y: Tensor, manifold: Stiefel) -> Tensor:
-    return manifold.proju(x, u + y - manifold.expmap(x, u))
+    return manifold.proju(x, u + y - manifold._expmap(x, u))

@@ -1,6 +1,7 @@
 """Modules as spectral bases: an orthonormal basis and how much each of its directions counts."""
 
 from hyperspectral_geo.spectral.basis import SpectralBasis
+from hyperspectral_geo.spectral.diagnostics import LayerSpectrum, alpha_req, describe
 from hyperspectral_geo.spectral.extract_activations import ActivationStream, from_activations, from_covariance
 from hyperspectral_geo.spectral.extract_graph import from_graph
 from hyperspectral_geo.spectral.extract_weights import from_lora, from_weights
@@ -35,6 +36,9 @@ __all__ = [
     "participation_ratio",
     "stable_rank",
     "rankme",
+    "describe",
+    "LayerSpectrum",
+    "alpha_req",
     "marchenko_pastur_median",
     "tracy_widom_quantile",
 ]

@@ -53,7 +53,7 @@ class SpectralBasis:
     with `angles`, never column by column.
 
     Args:
-        basis: shape (n, p), n ≥ p ≥ 1, orthonormal columns: max |BᵀB − I| ≤ (32 + √n)·eps. float32 or float64; half
+        basis: shape (n, p), n ≥ p ≥ 1, orthonormal columns: max |BᵀB − I| ≤ (128 + 4√n)·eps. float32 or float64; half
             precisions cannot hold an orthonormal basis and are refused.
         eigenvalues: shape (p,), ≥ 0, descending.
         name: a label, kept in the file.
@@ -85,19 +85,20 @@ class SpectralBasis:
 
     def __post_init__(self) -> None:
         require_labels(self.name, self.kind, self.metadata)
+        tensors = self._tensors()
+        for key, x in tensors.items():
+            require_floating(key, x)
+        require_same_kind(**tensors)
         require_orthonormal(self.basis)
         require_eigenvalues(self.basis, self.eigenvalues)
-        tensors = {"basis": self.basis, "eigenvalues": self.eigenvalues}
         for key, length in (("mean", self.n), ("frequencies", self.p)):
-            x = getattr(self, key)
-            if x is None:
+            if key not in tensors:
                 continue
-            require_floating(key, x)
-            if x.shape != (length,):
-                raise ValueError(f"{key}: expected shape ({length},) to match the basis, got {tuple(x.shape)}")
-            require_finite(key, x)
-            tensors[key] = x
-        require_same_kind(**tensors)
+            if tensors[key].shape != (length,):
+                raise ValueError(
+                    f"{key}: expected shape ({length},) to match the basis, got {tuple(tensors[key].shape)}"
+                )
+            require_finite(key, tensors[key])
         for key, x in tensors.items():
             object.__setattr__(self, key, x.detach().clone(memory_format=torch.contiguous_format))
         object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))

@@ -18,7 +18,7 @@ from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator
 __all__ = ["laplacian_matrix", "lowest_eigenpairs"]
 
 _DENSE = 1200
-_RESTARTS = 60
+_RESTARTS = 120
 _PROBE_STEPS = 200
 
 
@@ -125,7 +125,7 @@ def _search(
     n = len(null)
     rng = np.random.default_rng(0)
     values, vectors = _krylov(apply, null[:, None], k, rng, restarts)
-    while True:
+    for _ in range(k):  # each round adds a missing twin, of which there are at most k
         known = np.hstack([null[:, None], vectors])
         # A pair that only ties with the last one kept is another choice of the same rank, not a missing one.
         if _largest_ritz_value(_Deflated(apply, known), rng) <= values[-1] * (1.0 + 1e-9):

@@ -1,0 +1,111 @@
+"""What a benchmark returns: rows of figures beside their peers and bars, with how and where they were measured."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["BenchTable", "Row", "environment"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure: ``value`` against ``bar``, lower or higher being better, with the interval over seeds and repeats.
+
+    ``ours`` and ``peer`` are the two measurements behind a ratio, as text with units. A row without a bar informs.
+    """
+
+    figure: str
+    value: float
+    bar: float | None = None
+    better: Literal["lower", "higher"] = "higher"
+    interval: tuple[float, float] | None = None
+    ours: str = ""
+    peer: str = ""
+    unit: str = ""
+
+    @property
+    def passed(self) -> bool | None:
+        """Whether the bar is reached; ``None`` without a bar."""
+        if self.bar is None:
+            return None
+        return self.value <= self.bar if self.better == "lower" else self.value >= self.bar
+
+
+@dataclass
+class BenchTable:
+    """Rows, notes and the environment of one run."""
+
+    name: str
+    rows: list[Row] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def show(self, console: Console) -> None:
+        """Print the table, then notes and environment; in a file or pipe as wide as the rows need."""
+        from rich.console import Console as WideConsole
+        import rich.box
+        from rich.table import Table
+        from rich.text import Text
+
+        if not console.is_terminal:
+            console = WideConsole(file=console.file, width=170)
+        table = Table(title=f"hsgeo bench {self.name}", title_justify="left", box=rich.box.SIMPLE)
+        for column in ("figure", "measured", "bar", "", "interval", "ours", "peer"):
+            table.add_column(column, justify="left" if column in ("figure", "ours", "peer") else "right")
+        for row in self.rows:
+            sign = "≤" if row.better == "lower" else "≥"
+            verdict = {True: Text("ok", "green"), False: Text("missed", "red"), None: Text("")}[row.passed]
+            table.add_row(
+                Text(row.figure),
+                f"{_number(row.value)}{row.unit}",
+                "" if row.bar is None else f"{sign} {_number(row.bar)}{row.unit}",
+                verdict,
+                "" if row.interval is None else f"{_number(row.interval[0])} – {_number(row.interval[1])}",
+                Text(row.ours),
+                Text(row.peer),
+            )
+        console.print(table)
+        for note in self.notes:
+            console.print(Text(note))
+        console.print(Text(", ".join(f"{key} {value}" for key, value in self.environment.items()), "dim"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        return {
+            "name": self.name,
+            "rows": [{**asdict(row), "passed": row.passed} for row in self.rows],
+            "notes": self.notes,
+            "environment": self.environment,
+        }
+
+
+def _number(value: float) -> str:
+    if value == 0 or 0.01 <= abs(value) < 1e4:
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:.1e}" if abs(value) < 1e6 and abs(value) < 0.01 else f"{value:,.0f}"
+
+
+def environment(*packages: str) -> dict[str, str]:
+    """Versions, threads, BLAS and processor of this process, for ``BenchTable.environment``."""
+    found = {"Python": platform.python_version(), "processor": platform.processor() or platform.machine()}
+    for package in ("torch", "numpy", *packages):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    found["torch threads"] = str(torch.get_num_threads())
+    found["torch BLAS"] = "MKL" if torch.backends.mkl.is_available() else "other"
+    if "OPENBLAS_CORETYPE" in os.environ:
+        found["OPENBLAS_CORETYPE"] = f"{os.environ['OPENBLAS_CORETYPE']} (slows NumPy peers: unset it)"
+    found["platform"] = sys.platform
+    return found
