@@ -20,7 +20,9 @@ from torch.autograd.function import once_differentiable
 from hyperspectral_geo.validation import require_finite, require_floating, require_frames
 
 __all__ = [
+    "add_product_",
     "core_dtype",
+    "cos_and_sinc_sqrt",
     "cos_sqrt",
     "divided_difference",
     "orthonormalize",
@@ -44,6 +46,24 @@ def symmetrize(a: Float[Tensor, "*batch p p"]) -> Float[Tensor, "*batch p p"]:
 def core_dtype(x: Tensor) -> torch.dtype:
     """Dtype for the small p×p matrices: float64 where the device has it, for there it costs next to nothing."""
     return x.dtype if x.device.type == "mps" else torch.float64
+
+
+def add_product_(
+    out: Float[Tensor, "*batch n p"],
+    a: Float[Tensor, "*#batch n k"],
+    b: Float[Tensor, "*#batch k p"],
+    *,
+    alpha: float = 1.0,
+) -> Float[Tensor, "*batch n p"]:
+    """``out += alpha·a @ b`` in place, by one fused product where the shapes allow it.
+
+    Tall matrices cost as much to allocate as to multiply, so what can be added in place is.
+    """
+    if out.ndim == 2:
+        return out.addmm_(a, b, alpha=alpha)
+    if out.ndim == 3 and a.ndim == b.ndim == 3 and len(a) == len(b) == len(out):
+        return out.baddbmm_(a, b, alpha=alpha)
+    return out.add_(a @ b, alpha=alpha)
 
 
 def orthonormalize(a: Float[Tensor, "*batch n p"]) -> Float[Tensor, "*batch n p"]:
@@ -207,6 +227,35 @@ def cos_sqrt(g: Tensor) -> Tensor:
 def sinc_sqrt(g: Tensor) -> Tensor:
     """sin(√g)/√g for g ≥ 0, elementwise, 1 at g = 0."""
     return torch.sinc(g.clamp_min(0).sqrt() / math.pi)
+
+
+# Taylor coefficients of cos√ and sinc√, in four blocks of four powers (Paterson and Stockmeyer's scheme); 1e-19 is
+# left of either series for arguments up to 4.
+_SERIES = torch.tensor(
+    [[(-1) ** k / math.factorial(2 * k + odd) for k in range(16)] for odd in (0, 1)], dtype=torch.float64
+).reshape(8, 4)
+
+
+def cos_and_sinc_sqrt(
+    g: Float[Tensor, "*batch p p"],
+) -> tuple[Float[Tensor, "*batch p p"], Float[Tensor, "*batch p p"]]:
+    """cos√G and sinc√G of a symmetric positive semi-definite G, without gradient.
+
+    By a Taylor polynomial in nine products where all traces are at most 4, by eigenvalues otherwise: both are good to a
+    few eps, and small steps, which are most of what is asked for, cost a third.
+    """
+    if g.numel() == 0 or bool(g.diagonal(dim1=-2, dim2=-1).sum(-1).max() > 4):
+        values, vectors = torch.linalg.eigh(g)
+        cos, sinc = (vectors * f(values).unsqueeze(-2) for f in (cos_sqrt, sinc_sqrt))
+        return cos @ vectors.mT, sinc @ vectors.mT
+    square = g @ g
+    powers = torch.stack([torch.eye(g.shape[-1], dtype=g.dtype, device=g.device).expand_as(g), g, square, square @ g])
+    blocks = (_SERIES.to(g) @ powers.flatten(1)).reshape(2, 4, *g.shape)
+    fourth = square @ square
+    total = blocks[:, 3]
+    for block in (2, 1, 0):
+        total = blocks[:, block] + total @ fourth
+    return total[0], total[1]
 
 
 def cos_sqrt_derivative(g: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from hyperspectral_geo.linalg import core_dtype
+from hyperspectral_geo.linalg import add_product_, core_dtype
 from hyperspectral_geo.validation import (
     orthonormal_tolerance,
     require_broadcastable,
@@ -147,7 +147,7 @@ class _Angles(torch.autograd.Function):
         angles = torch.acos(cosines.clamp(max=1))
         small = _small(cosines)
         count = small.shape[-1]
-        if not bool(small.all()) or count < cosines.shape[-1]:  # what is large is not seen by the check of the residual
+        if count < cosines.shape[-1]:  # what is left out is not seen by the check of the residual
             require_orthonormal("x", x)
             require_orthonormal("y", y)
         if count == 0:
@@ -194,28 +194,31 @@ def _core_product(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _small(cosines: Tensor) -> Tensor:
-    """Mask of the angles up to π/4, cut to as many leading columns as the batch item with most of them has."""
+    """Mask of the angles up to π/4, cut to as many leading columns as the batch item with most of them has.
+
+    Not cut where that saves less than half: the residual then also shows whether the bases are orthonormal.
+    """
     small = cosines.square() >= 0.5
-    return small[..., : int(small.sum(-1).max())] if small.numel() else small[..., :0]
+    count = int(small.sum(-1).max()) if small.numel() else 0
+    return small if 2 * count > cosines.shape[-1] else small[..., :count]
 
 
 def _residual(x: Tensor, y: Tensor, towards: Tensor, right: Tensor) -> Tensor:
     """(I − XXᵀ)YV as YV − X(XᵀYV): columns of length sin θ, orthogonal up to rounding."""
-    out = y @ right.to(y.dtype)
-    towards = towards.to(x.dtype)
-    if x.ndim == out.ndim == 3 and x.shape[0] == out.shape[0]:
-        return out.baddbmm_(x, towards, alpha=-1)  # one pass over memory instead of three
-    return out - x @ towards
+    shape = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    return add_product_(y @ right.to(y.dtype).expand(*shape, -1, -1), x, towards.to(x.dtype), alpha=-1.0)
 
 
 def _graded_gram(residual: Tensor, cosines: Tensor, small: Tensor, *, placeholder: float | Tensor) -> Tensor:
     """Gram matrix of the residual on the small angles, placeholder² on the diagonal of the others."""
     gram = (residual.mT @ residual).to(core_dtype(residual))
-    lengths = gram.diagonal(dim1=-2, dim2=-1) + cosines.square()  # Pythagoras: 1 if both bases are orthonormal
-    if not bool(((lengths - 1).abs() <= orthonormal_tolerance(residual.dtype)).all()):
+    # Pythagoras: residual and projection of orthonormal vectors have Gram matrices that add up to I
+    whole = gram + torch.diag_embed(cosines.square())
+    whole.diagonal(dim1=-2, dim2=-1).sub_(1)
+    if whole.numel() and not bool(whole.abs().max() <= orthonormal_tolerance(residual.dtype)):
         raise ValueError(
-            f"x, y: expected orthonormal columns, got principal vectors of squared length {lengths.min().item():.6g} "
-            f"to {lengths.max().item():.6g} instead of 1; pass both through linalg.orthonormalize"
+            f"x, y: expected orthonormal columns, got principal vectors whose Gram matrix is off the identity by "
+            f"{whole.abs().max().item():.3g}; pass both through linalg.orthonormalize"
         )
     gram = torch.where(small.unsqueeze(-1) & small.unsqueeze(-2), gram, torch.zeros_like(gram))
     # (4 eps)² on the diagonal moves a sine by less than 4 eps, and lets Cholesky pass coincident subspaces

@@ -21,7 +21,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from hyperspectral_geo.linalg import (
+    add_product_,
     core_dtype,
+    cos_and_sinc_sqrt,
     cos_sqrt,
     cos_sqrt_derivative,
     daleckii_krein,
@@ -115,20 +117,19 @@ def _finite_core(name: str, x: Tensor, core: Tensor) -> Tensor:
     return core
 
 
-def _require_isometric(x: Tensor, gram: Tensor, squares: Tensor) -> None:
-    """Refuse an x that is not orthonormal or a u that is not horizontal: the columns of exp_X(U) are not orthonormal then.
-
-    ``gram`` is the Gram matrix of the result before the polish, ``squares`` are the squared lengths of the tangent,
-    whose rounding may show in it.
-    """
-    identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-    rounding = 32 * torch.finfo(x.dtype).eps * squares.detach().clamp_min(1).amax(-1)[..., None, None].to(gram.dtype)
-    if bool(((gram - identity).abs() <= orthonormal_tolerance(x.dtype) + rounding).all()):
+def _require_tangent(x: Tensor, u: Tensor, frame: Tensor, slant: Tensor, gram: Tensor) -> None:
+    """Refuse, beyond rounding, XᵀX − I ≠ 0 or XᵀU ≠ 0, where the formula would leave the manifold, and NaN."""
+    if gram.numel() == 0:
+        return
+    longest = gram.diagonal(dim1=-2, dim2=-1).sum(-1).max().clamp_min(1).sqrt()
+    worst = torch.maximum(frame.abs().max(), slant.abs().max() / longest)
+    if bool(worst <= orthonormal_tolerance(x.dtype)):
         return
     require_orthonormal("x", x)
+    _finite_core("u", u, gram)
     raise ValueError(
-        f"u: expected a horizontal tangent at x, X^T U = 0, got columns of exp(u) that are off orthonormal by "
-        f"{(gram - identity).abs().max().item():.3g}; pass proju(x, u)"
+        f"u: expected a horizontal tangent at x, X^T U = 0, got an entry of size {slant.abs().max().item():.3g} for a "
+        f"tangent of length {longest.item():.3g}; pass proju(x, u)"
     )
 
 
@@ -138,29 +139,32 @@ def _reduce_to(grad: Tensor, shape: torch.Size) -> Tensor:
 
 def _combine(x: Tensor, a: Tensor, d: Tensor, b: Tensor) -> Tensor:
     """X·A + D·B in the dtype of x, with A and B from the p×p core."""
-    return (x @ a.to(x.dtype)).add_(d @ b.to(x.dtype))
+    shape = torch.broadcast_shapes(x.shape[:-2], d.shape[:-2])
+    out = x @ a.to(x.dtype).expand(*shape, -1, -1)
+    return add_product_(out, d, b.to(x.dtype))
 
 
 class _Exp(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, u: Tensor) -> Tensor:
-        gram = _finite_core("u", u, u.mT @ u)
-        values, vectors = torch.linalg.eigh(gram.to(core_dtype(u)))
-        cos = (vectors * cos_sqrt(values).unsqueeze(-2)) @ vectors.mT
-        sinc = (vectors * sinc_sqrt(values).unsqueeze(-2)) @ vectors.mT
-        y = _combine(x, cos, u, sinc)
-        correction = y.mT @ y
-        _require_isometric(x, correction, values)
-        correction.neg_()
-        correction.diagonal(dim1=-2, dim2=-1).add_(3.0)
-        y = y @ correction.mul_(0.5)
-        ctx.save_for_backward(x, u, y, values, vectors, cos, sinc)
+        wide = core_dtype(u)
+        gram, frame, slant = ((a.mT @ b).to(wide) for a, b in ((u, u), (x, x), (x, u)))
+        frame.diagonal(dim1=-2, dim2=-1).sub_(1)
+        _require_tangent(x, u, frame, slant, gram)
+        cos, sinc = cos_and_sinc_sqrt(gram)
+        # cos² + sinc G sinc = I, so YᵀY − I is what x and u bring in: a Newton–Schulz step of p×p products takes it off
+        mixed = cos @ slant @ sinc
+        polish = (cos @ frame @ cos + mixed + mixed.mT).mul_(-0.5)
+        polish.diagonal(dim1=-2, dim2=-1).add_(1)
+        y = _combine(x, cos @ polish, u, sinc @ polish)
+        ctx.save_for_backward(x, u, y, gram, cos, sinc)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
-        x, u, y, values, vectors, cos, sinc = ctx.saved_tensors
+        x, u, y, gram, cos, sinc = ctx.saved_tensors
+        values, vectors = torch.linalg.eigh(gram)
         grad = grad - y @ symmetrize(y.mT @ grad)  # the polish removes what leaves the Stiefel manifold
         cos, sinc = cos.to(x.dtype), sinc.to(x.dtype)
         towards_cos = symmetrize(x.mT @ grad).to(values.dtype)
@@ -178,27 +182,41 @@ class _Log(torch.autograd.Function):
         if not bool(torch.isfinite(product).all()):
             require_finite("x", x)
             _finite_core("y", y, product)
-        left, s, right_t = torch.linalg.svd(product.to(core_dtype(x)))
-        factor = arc_ratio(s)
-        a = (left * factor.unsqueeze(-2)) @ right_t
-        b = (right_t.mT * (factor * s).unsqueeze(-2)) @ right_t
-        ctx.save_for_backward(x, y, left, s, right_t)
+        product = product.to(core_dtype(x))
+        a, b = _log_core(product, wide=product.dtype != x.dtype)
+        ctx.save_for_backward(x, y, product)
         return _combine(y, a, x, -b)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
-        x, y, left, s, right_t = ctx.saved_tensors
-        factor = arc_ratio(s)
-        a = ((left * factor.unsqueeze(-2)) @ right_t).to(x.dtype)
-        b = ((right_t.mT * (factor * s).unsqueeze(-2)) @ right_t).to(x.dtype)
+        x, y, product = ctx.saved_tensors
+        left, s, right_t = torch.linalg.svd(product)
+        a, b = (core.to(x.dtype) for core in _from_singular(left, s, right_t))
         towards_a = left.mT @ (y.mT @ grad).to(s.dtype) @ right_t.mT
         towards_b = -(right_t @ (x.mT @ grad).to(s.dtype) @ right_t.mT)
-        product = (left @ _log_core_adjoint(s, towards_a, towards_b) @ right_t).to(x.dtype)
-        return (
-            _reduce_to(y @ product - grad @ b, x.shape),
-            _reduce_to(grad @ a.mT + x @ product.mT, y.shape),
-        )
+        core = (left @ _log_core_adjoint(s, towards_a, towards_b) @ right_t).to(x.dtype)
+        return _reduce_to(y @ core - grad @ b, x.shape), _reduce_to(grad @ a.mT + x @ core.mT, y.shape)
+
+
+def _log_core(product: Tensor, *, wide: bool) -> tuple[Tensor, Tensor]:
+    """A = Q f(S) Rᵀ and B = R S f(S) Rᵀ of YᵀX = Q S Rᵀ.
+
+    A core that is wider than the data can afford to square YᵀX, which halves the cost, unless angles come near π/2.
+    """
+    if wide and product.numel():
+        squares, vectors = torch.linalg.eigh(product.mT @ product)
+        if bool(squares[..., 0].min() > 1e-4):
+            s = squares.sqrt()
+            factor = arc_ratio(s)
+            right = vectors * factor.unsqueeze(-2)
+            return product @ ((right / s.unsqueeze(-2)) @ vectors.mT), (right * s.unsqueeze(-2)) @ vectors.mT
+    return _from_singular(*torch.linalg.svd(product))
+
+
+def _from_singular(left: Tensor, s: Tensor, right_t: Tensor) -> tuple[Tensor, Tensor]:
+    factor = arc_ratio(s)
+    return (left * factor.unsqueeze(-2)) @ right_t, (right_t.mT * (factor * s).unsqueeze(-2)) @ right_t
 
 
 def _log_core_adjoint(s: Tensor, towards_a: Tensor, towards_b: Tensor) -> Tensor:
@@ -253,24 +271,24 @@ def _versine_ratio_derivative(g: Tensor) -> Tensor:
 def arc_ratio(s: Tensor) -> Tensor:
     """f(s) = arccos(s)/√(1 − s²) = θ/sin θ for s = cos θ; f(1) = 1, analytic through s = 1."""
     t = 1 - s
-    near = t < 0.1
+    near = t < 1e-3
     safe = torch.where(near, torch.zeros_like(s), s)
-    return torch.where(near, _arc_series(t, derivative=False), torch.acos(safe) / ((1 - safe) * (1 + safe)).sqrt())
+    return torch.where(near, _arc_series(t, terms=6), torch.acos(safe) / ((1 - safe) * (1 + safe)).sqrt())
 
 
 def arc_ratio_derivative(s: Tensor) -> Tensor:
-    """f′(s) = (s f(s) − 1)/(1 − s²)."""
+    """f′(s) = (s f(s) − 1)/(1 − s²), by its series where that cancels."""
     t = 1 - s
     near = t < 0.1
     safe = torch.where(near, torch.zeros_like(s), s)
     far = (safe * arc_ratio(safe) - 1) / ((1 - safe) * (1 + safe))
-    return torch.where(near, -_arc_series(t, derivative=True), far)
+    return torch.where(near, -_arc_series(t, terms=13, derivative=True), far)
 
 
-def _arc_series(t: Tensor, *, derivative: bool) -> Tensor:
-    """Series of f at s = 1 in t = 1 − s: sum of 2^k (k!)²/(2k+1)! t^k, or its derivative by t; 1e-16 for |t| < 0.1."""
+def _arc_series(t: Tensor, *, terms: int, derivative: bool = False) -> Tensor:
+    """Series of f at s = 1 in t = 1 − s: sum of 2^k (k!)²/(2k+1)! t^k, or its derivative by t, by Horner."""
     out = torch.zeros_like(t)
-    for k in range(12, -1 + derivative, -1):
+    for k in range(terms - 1, -1 + derivative, -1):
         coefficient = 2.0**k * math.factorial(k) ** 2 / math.factorial(2 * k + 1)
         out = out * t + (coefficient * k if derivative else coefficient)
     return out

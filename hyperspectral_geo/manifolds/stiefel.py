@@ -48,7 +48,11 @@ class Stiefel(EuclideanStiefel):
         return self._expmap(x, u)
 
     def _expmap(self, x: Tensor, u: Tensor) -> Tensor:
-        y = super().expmap(x, u)
+        x, u = torch.broadcast_tensors(x, u)
+        xtu, utu = x.mT @ u, u.mT @ u
+        identity = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device).expand_as(utu)
+        log = torch.cat([torch.cat([xtu, -utu], -1), torch.cat([identity, xtu], -1)], -2)
+        y = torch.cat([x, u], -1) @ _matrix_exp(log)[..., : x.shape[-1]] @ _matrix_exp(-xtu)
         return 1.5 * y - y @ (y.mT @ y) / 2
 
     def _check_shape(self, shape, name: str):
@@ -107,6 +111,13 @@ class _Log(torch.autograd.Function):
             tolerance=ctx.tolerance,
         )
         return *grads, None
+
+
+def _matrix_exp(a: Tensor) -> Tensor:
+    """exp(A). One matrix goes in as two: alone, ``torch.matrix_exp`` is off by up to 1e-10 at norms from 0.02 to 0.05."""
+    if a[..., 0, 0].numel() != 1:
+        return torch.matrix_exp(a)
+    return torch.matrix_exp(torch.stack([a, a]))[0]
 
 
 def _start(x: Tensor, y: Tensor, manifold: Stiefel) -> Tensor:

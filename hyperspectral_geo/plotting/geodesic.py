@@ -36,12 +36,12 @@ def geodesic_arc(a: ArrayLike, b: ArrayLike, *, count: int = 24) -> Float[np.nda
         Anderson, "Hyperbolic Geometry", 2005, chapter 4.
 
     >>> geodesic_arc([0.5, 0.0], [0.0, 0.5], count=3).round(4).tolist()
-    [[0.5, 0.0], [0.1972, 0.1972], [0.0, 0.5]]
+    [[0.5, 0.0], [0.2192, 0.2192], [0.0, 0.5]]
     """
     if isinstance(count, bool) or not isinstance(count, int) or count < 2:
         raise ValueError(f"count: expected an integer of at least 2, the two ends, got {count!r}")
     start, end = _pairs(a, b)
-    p, q = _complex(start)[..., None], _complex(end)[..., None]
+    p, q = (x[..., :1] + 1j * x[..., 1:] for x in (start, end))
     t = np.linspace(0.0, 1.0, count)
     alpha = -np.angle(1 - np.conj(p) * q)
     # np.sinc(x) is sin(πx)/(πx), and 1 at 0: the quotient of the sines without a division by zero.
@@ -77,7 +77,3 @@ def _pairs(a: ArrayLike, b: ArrayLike) -> tuple[Float[np.ndarray, "*batch 2"], F
     except ValueError:
         raise ValueError(f"b: expected a shape that broadcasts against a, {start.shape}, got {end.shape}") from None
     return start, end
-
-
-def _complex(x: Float[np.ndarray, "*batch 2"]) -> np.ndarray:
-    return x[..., 0] + 1j * x[..., 1]

@@ -12,7 +12,7 @@ from jaxtyping import Int
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from hyperspectral_geo.plotting.picture import INK, LITERAL, one_line
+from hyperspectral_geo.plotting.picture import INK, LITERAL, one_line, text_size
 
 __all__ = ["GroupStyle", "draw_legend", "group_styles"]
 
@@ -58,26 +58,45 @@ def group_styles(groups: Sequence[Any]) -> list[GroupStyle]:
     ]
 
 
-def draw_legend(ax: Axes, styles: Sequence[GroupStyle]) -> None:
-    """A legend below the axes, with the number of points of each group; none if no point has a group."""
+def draw_legend(ax: Axes, styles: Sequence[GroupStyle], *, scale: float = 1.0) -> None:
+    """A legend below the axes, with the number of points of each group; none if no point has a group.
+
+    All sizes are multiplied by ``scale``; many or long names make the text smaller.
+    """
     if all(style.name is None for style in styles):
         return
+    names = ["other" if style.name is None else one_line(style.name, limit=30) for style in styles]
+    texts = [f"{name} ({len(style.members):,})" for name, style in zip(names, styles, strict=True)]
+    size, columns = _legend_layout(texts, width=ax.bbox.width * 72 / ax.figure.dpi / scale)
+    size *= scale
     handles = [
-        Line2D([], [], linestyle="none", marker=style.marker, color=style.colour, markersize=7, label="group")
+        Line2D([], [], linestyle="none", marker=style.marker, color=style.colour, markersize=size * 0.65, label="group")
         for style in styles
     ]
     legend = ax.legend(
         handles=handles,
         loc="upper center",
         bbox_to_anchor=(0.5, 0.0),
-        ncols=min(len(styles), 5),
+        ncols=columns,
         frameon=False,
-        fontsize=11,
+        fontsize=size,
         labelcolor=INK,
         handletextpad=0.3,
         columnspacing=1.6,
     )
     # Set afterwards: as a label, a name that begins with an underscore would be left out of the legend.
-    for text, style in zip(legend.get_texts(), styles, strict=True):
-        name = "other" if style.name is None else one_line(style.name, limit=30)
-        text.set(text=f"{name} ({len(style.members):,})", **LITERAL)
+    for entry, text in zip(legend.get_texts(), texts, strict=True):
+        entry.set(text=text, **LITERAL)
+
+
+def _legend_layout(texts: Sequence[str], *, width: float) -> tuple[float, int]:
+    """Font size and number of columns: as large as three rows allow, in columns of the width of the longest text."""
+    size, columns = 11.0, 1
+    for size in (11.0, 9.5, 8.0, 7.0):
+        longest = max(text_size(text, size)[0] for text in texts)
+        columns = max(1, min(len(texts), int(width / (longest + 3.5 * size))))
+        rows = -(-len(texts) // columns)
+        if rows * size <= 34:
+            break
+    # With the rows it takes anyway, the fewest columns: 4 + 3 entries rather than 6 + 1.
+    return size, -(-len(texts) // -(-len(texts) // columns))

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from hyperspectral_geo.plotting.checks import as_list, as_numbers
-from hyperspectral_geo.plotting.picture import INK, LITERAL, new_figure, one_line
+from hyperspectral_geo.plotting.picture import INK, LITERAL, fitted_size, new_figure, one_line, text_size
 
 __all__ = ["angle_heatmap", "cluster_order"]
 
@@ -50,7 +50,7 @@ def angle_heatmap(
 
     >>> figure = angle_heatmap([[0.0, 1.2, 0.3], [1.2, 0.0, 1.1], [0.3, 1.1, 0.0]], ["cat", "car", "dog"])
     >>> [text.get_text() for text in figure.axes[0].get_yticklabels()]
-    ['car', 'cat', 'dog']
+    ['car', 'dog', 'cat']
     """
     angles = _as_angles(matrix)
     count = len(angles)
@@ -64,9 +64,9 @@ def angle_heatmap(
     values = np.rad2deg(shown) if unit == "degrees" else shown
     blank = np.eye(count, dtype=bool) & bool((np.diag(shown) < _TOLERANCE).all()) & (count > 1)
 
-    figure, ax, bar = _layout(count, longest=max(map(len, names)))
+    figure, ax, bar = _layout(count, names=names)
     scale = Normalize(*_limits(values[~blank]))
-    colours = colormaps["cividis"].with_extremes(bad="#eef0f3")
+    colours = colormaps["viridis"].with_extremes(bad="#eef0f3")
     image = ax.imshow(np.ma.array(values, mask=blank), cmap=colours, norm=scale, interpolation="nearest")
     _draw_names(ax, [names[i] for i in sequence])
     if count <= _MOST_ANNOTATED:
@@ -76,9 +76,9 @@ def angle_heatmap(
     bar.set_ylabel(f"angle ({unit})", color=INK, fontsize=11)
     bar.tick_params(color=INK, labelcolor=INK, labelsize=10)
     if title is not None:
-        figure.suptitle(
-            one_line(title, limit=110), fontsize=14, color=INK, y=1 - 0.3 / figure.get_figheight(), **LITERAL
-        )
+        line = one_line(title, limit=110)
+        size = fitted_size(line, 14.0, width=72 * (figure.get_figwidth() - 0.4))
+        figure.suptitle(line, fontsize=size, color=INK, y=1 - 0.3 / figure.get_figheight(), **LITERAL)
     return figure
 
 
@@ -123,10 +123,10 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _layout(count: int, *, longest: int) -> tuple[Figure, Axes, Axes]:
+def _layout(count: int, *, names: list[str]) -> tuple[Figure, Axes, Axes]:
     """A figure, its map and its colour bar; the cells shrink with their number, the margin holds the longest name."""
     side = float(np.clip(0.46 * count, 3.0, 11.0))
-    margin = 0.35 + 0.075 * longest * _font_size(count, side) / 9
+    margin = 0.3 + max(text_size(name, _font_size(count, side))[0] for name in names) / 72
     width, height = margin + side + 1.3, margin + side + 0.75
     figure = new_figure(width, height)
     ax = figure.add_axes((margin / width, margin / height, side / width, side / height))

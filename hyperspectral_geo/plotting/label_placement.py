@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 
 __all__ = ["place_labels"]
 
-_DISTANCES = (4.0, 9.0, 16.0, 26.0, 40.0, 58.0, 80.0, 106.0)
+_DISTANCES = (4.0, 9.0, 16.0, 26.0, 40.0, 58.0, 80.0)
 _DIRECTIONS = 24
 _ROUNDS = 3
 _SAMPLES = np.linspace(0.1, 1.0, 8)[:, None, None]
@@ -92,8 +92,8 @@ def _fixed_cost(
     distance = np.repeat(_DISTANCES, _DIRECTIONS)
     others = np.delete(anchors, own, axis=0)
     hidden = _PER_DOT * _count_inside(dots, places, half) + _PER_ANCHOR * _count_inside(others, places, half + 4)
-    outside = np.any((places - half < frame[0]) | (places + half > frame[1]), axis=1)
-    return np.where(outside, np.inf, distance + np.sqrt(hidden) * np.sqrt(_PER_DOT) + hidden / 4)
+    inside = np.logical_and(places - half >= frame[0], places + half <= frame[1]).all(axis=1)
+    return np.where(inside, distance + hidden, np.inf)
 
 
 def _count_inside(
@@ -111,7 +111,7 @@ def _cost_among(
     halves: Float[np.ndarray, "m 2"],
 ) -> Float[np.ndarray, "p"]:
     """Cost of each place for the labels that are placed already: infinite if texts overlap, more if lines cross."""
-    overlap = (np.abs(places[:, None] - centres) < half + halves).all(axis=-1).any(axis=1)
+    overlap = np.any((np.abs(places[:, None] - centres) < half + halves).all(axis=-1), axis=1)
     # Lines are followed at a few points: those of this label under other texts, those of others under this text.
     mine = (anchor + _SAMPLES * (places - anchor)[None])[:, :, None]
     struck = (np.abs(mine - centres) < halves).all(axis=-1).any(axis=0).sum(axis=1)

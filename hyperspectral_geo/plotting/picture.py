@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 
 from hyperspectral_geo.plotting.atomic import write_atomically
 
-__all__ = ["INK", "LITERAL", "new_figure", "one_line", "png_bytes", "save_picture"]
+__all__ = ["INK", "LITERAL", "fitted_size", "new_figure", "one_line", "png_bytes", "save_picture", "text_size"]
 
 INK = "#1f2430"
 """Colour of text and outlines."""
@@ -37,6 +40,20 @@ def one_line(text: object, *, limit: int = 40) -> str:
     """
     line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def text_size(text: str, size: float) -> tuple[float, float]:
+    """Width and height, in points of 1/72 inch, of a line of text in the default font, measured without a canvas."""
+    with warnings.catch_warnings():
+        # A letter that the font lacks is warned of when it is drawn; here it would be a second time.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        width, height, _ = text_to_path.get_text_width_height_descent(text, FontProperties(size=size), ismath=False)
+    return width, max(height, size)
+
+
+def fitted_size(text: str, size: float, *, width: float) -> float:
+    """``size``, or the font size at which the line of text is ``width`` points wide if that is smaller."""
+    return min(size, size * width / max(text_size(text, size)[0], 1.0))
 
 
 def png_bytes(figure: Figure, *, dpi: int = 160) -> bytes:

@@ -11,10 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Circle
 from matplotlib.patheffects import withStroke
-from matplotlib.textpath import text_to_path
 from matplotlib.transforms import Affine2D
 from numpy.typing import ArrayLike
 
@@ -22,7 +20,7 @@ from hyperspectral_geo.plotting.checks import as_disk_points, as_edges, as_list
 from hyperspectral_geo.plotting.geodesic import geodesic_arc
 from hyperspectral_geo.plotting.group_styles import GroupStyle, draw_legend, group_styles
 from hyperspectral_geo.plotting.label_placement import nearest_in_box, place_labels
-from hyperspectral_geo.plotting.picture import INK, LITERAL, new_figure, one_line
+from hyperspectral_geo.plotting.picture import INK, LITERAL, fitted_size, new_figure, one_line, text_size
 
 __all__ = ["poincare_disk"]
 
@@ -78,15 +76,20 @@ def poincare_disk(
     names = None if labels is None else [str(name) for name in as_list("labels", labels, count=count)]
     pairs = as_edges("edges", () if edges is None else edges, count=count)
     styles = group_styles([None] * count if groups is None else as_list("groups", groups, count=count))
-    ringed = _indices((), names, count) if highlight is None else _indices(highlight, names, count)
+    if highlight is None:
+        highlight = _spread(xy, 0 if names is None else max_labels)
+    ringed = _indices(highlight, names, count)
 
-    ax = new_figure(10, 10).add_axes((0.02, 0.09, 0.96, 0.86)) if ax is None else ax
-    _draw_disk(ax, title)
-    _draw_edges(ax, xy, pairs, styles)
-    _draw_points(ax, xy, styles, ringed)
-    draw_legend(ax, styles)
+    ax = new_figure(10.0, 10.0).add_axes((0.02, 0.09, 0.96, 0.86)) if ax is None else ax
+    ax.set(xlim=(-1.16, 1.16), ylim=(-1.04, 1.04), aspect="equal")
+    ax.apply_aspect()
+    scale = _scale(ax)
+    _draw_disk(ax, title, scale)
+    _draw_edges(ax, xy, pairs, styles, scale)
+    _draw_points(ax, xy, styles, ringed, scale)
+    draw_legend(ax, styles, scale=scale)
     if names is not None:
-        _draw_names(ax, xy, names, (_spread(xy, max_labels) if highlight is None else ringed)[:max_labels])
+        _draw_names(ax, xy, names, ringed[:max_labels], scale)
     figure = ax.figure
     return figure.figure if isinstance(figure, SubFigure) else figure
 
@@ -117,17 +120,24 @@ def _spread(xy: Float[np.ndarray, "n 2"], most: int) -> Int[np.ndarray, "k"]:
     return np.array(chosen, dtype=np.int64)
 
 
-def _draw_disk(ax: Axes, title: str | None) -> None:
+def _scale(ax: Axes) -> float:
+    """What texts and dots are multiplied by: 1 in the figure made here, less in smaller axes."""
+    height = ax.bbox.height * _POINTS_PER_INCH / ax.figure.dpi
+    return float(np.clip(height / 620, 0.45, 1.0))
+
+
+def _draw_disk(ax: Axes, title: str | None, scale: float) -> None:
     ax.add_patch(Circle((0, 0), 1, facecolor="#f7f8fa", edgecolor="none", zorder=0))
-    ax.add_patch(Circle((0, 0), 1, fill=False, edgecolor=INK, linewidth=1.0, zorder=1.5))
-    ax.set(xlim=(-1.16, 1.16), ylim=(-1.04, 1.04), aspect="equal")
+    ax.add_patch(Circle((0, 0), 1, fill=False, edgecolor=INK, linewidth=scale, zorder=1.5))
     ax.set_axis_off()
     if title is not None:
-        ax.set_title(one_line(title, limit=110), fontsize=15, color=INK, pad=10, **LITERAL)
+        line = one_line(title, limit=110)
+        size = fitted_size(line, 15 * scale, width=ax.bbox.width * _POINTS_PER_INCH / ax.figure.dpi)
+        ax.set_title(line, fontsize=size, color=INK, pad=10 * scale, **LITERAL)
 
 
 def _draw_edges(
-    ax: Axes, xy: Float[np.ndarray, "n 2"], pairs: Int[np.ndarray, "e 2"], styles: Sequence[GroupStyle]
+    ax: Axes, xy: Float[np.ndarray, "n 2"], pairs: Int[np.ndarray, "e 2"], styles: Sequence[GroupStyle], scale: float
 ) -> None:
     """All arcs as one collection, each in the colour of its first point, fainter the more there are."""
     if not len(pairs):
@@ -137,62 +147,52 @@ def _draw_edges(
         colour[style.members] = to_rgba_array(style.colour)
     colour[:, 3] = np.clip(12 / np.sqrt(len(pairs)), 0.15, 0.6)
     arcs = geodesic_arc(xy[pairs[:, 0]], xy[pairs[:, 1]])
-    lines = LineCollection(
-        list(arcs), colors=colour[pairs[:, 0]], linewidths=np.clip(30 / np.sqrt(len(pairs)), 0.5, 1.4), zorder=1
-    )
+    width = scale * float(np.clip(30 / np.sqrt(len(pairs)), 0.5, 1.4))
+    lines = LineCollection(list(arcs), colors=colour[pairs[:, 0]], linewidths=width, zorder=1)
     ax.add_collection(lines, autolim=False)
 
 
 def _draw_points(
-    ax: Axes, xy: Float[np.ndarray, "n 2"], styles: Sequence[GroupStyle], ringed: Int[np.ndarray, "k"]
+    ax: Axes,
+    xy: Float[np.ndarray, "n 2"],
+    styles: Sequence[GroupStyle],
+    ringed: Int[np.ndarray, "k"],
+    scale: float,
 ) -> None:
     """A collection a group, those without a group below the others, and above all the ringed points."""
-    diameter = np.clip(160 / np.sqrt(max(len(xy), 1)), 4, 10) * (1 - 0.5 * (xy**2).sum(axis=1))
+    diameter = scale * np.clip(160 / np.sqrt(max(len(xy), 1)), 4, 10) * (1 - 0.5 * (xy**2).sum(axis=1))
     is_ringed = np.isin(np.arange(len(xy)), ringed)
+    plain = {"linewidths": 0.3 * scale, "edgecolors": "white", "zorder": 2}
+    ring = {"linewidths": 1.1 * scale, "edgecolors": INK, "zorder": 3}
     for style in reversed(styles):
-        for members, ring in (
-            (style.members[~is_ringed[style.members]], False),
-            (style.members[is_ringed[style.members]], True),
-        ):
-            if len(members):
-                ax.scatter(
-                    *xy[members].T,
-                    s=np.maximum(diameter[members] + 2, 6) ** 2 if ring else diameter[members] ** 2,
-                    c=style.colour,
-                    marker=style.marker,
-                    linewidths=1.1 if ring else 0.3,
-                    edgecolors=INK if ring else "white",
-                    zorder=3 if ring else 2 - 0.1 * (style.name is None),
-                )
+        look = {"c": style.colour, "marker": style.marker}
+        some = style.members[~is_ringed[style.members]]
+        ax.scatter(*xy[some].T, s=diameter[some] ** 2, **look, **plain)
+        some = style.members[is_ringed[style.members]]
+        ax.scatter(*xy[some].T, s=np.maximum(diameter[some] + 2 * scale, 6 * scale) ** 2, **look, **ring)
 
 
-def _draw_names(ax: Axes, xy: Float[np.ndarray, "n 2"], names: list[str], chosen: Int[np.ndarray, "k"]) -> None:
+def _draw_names(
+    ax: Axes, xy: Float[np.ndarray, "n 2"], names: list[str], chosen: Int[np.ndarray, "k"], scale: float
+) -> None:
     """Print the names of the chosen points where they hide little, joined to their points by a line if far."""
     if not len(chosen):
         return
-    ax.apply_aspect()
-    # Placed in points of 1/72 inch, where texts have a size whatever the resolution of the picture will be.
-    to_points = Affine2D(ax.transData.get_affine().get_matrix()).scale(_POINTS_PER_INCH / ax.figure.dpi)
+    # Counted in points of 1/72 inch, in which texts have a size whatever the resolution of the picture will be.
+    to_points = Affine2D(ax.transData.get_affine().get_matrix()).scale(_POINTS_PER_INCH / ax.figure.dpi / scale)
     dots = to_points.transform(xy)
     texts = [one_line(names[i]) for i in chosen]
-    sizes = np.array([_size(text) for text in texts])
+    sizes = np.array([text_size(text, _FONT_SIZE) for text in texts])
     corners = np.array([ax.viewLim.min, ax.viewLim.max])
-    centres, placed = place_labels(dots[chosen], sizes, dots, to_points.transform(corners))
-    halo = [withStroke(linewidth=2.6, foreground="white", alpha=0.85)]
-    for i, text, size, centre in zip(
-        chosen[placed], np.array(texts)[placed], sizes[placed], centres[placed], strict=True
-    ):
-        end = nearest_in_box(dots[i], centre, size)
-        if np.hypot(*(end - dots[i])) > 7:
-            line = to_points.inverted().transform(np.stack((dots[i], end)))
-            ax.plot(*line.T, color=INK, linewidth=0.7, alpha=0.8, zorder=2.5, path_effects=halo)
-        x, y = to_points.inverted().transform(centre)
-        ax.text(
-            x, y, text, fontsize=_FONT_SIZE, color=INK, ha="center", va="center", zorder=5, path_effects=halo, **LITERAL
-        )
-
-
-def _size(text: str) -> tuple[float, float]:
-    """Width and height in points of a line of text, measured without a canvas."""
-    width, height, _ = text_to_path.get_text_width_height_descent(text, FontProperties(size=_FONT_SIZE), ismath=False)
-    return width, max(height, _FONT_SIZE)
+    turn = np.linspace(0, 2 * np.pi, 500)
+    rim = to_points.transform(np.stack((np.cos(turn), np.sin(turn)), axis=1))
+    centres, placed = place_labels(dots[chosen], sizes, np.concatenate((dots, rim)), to_points.transform(corners))
+    halo = [withStroke(linewidth=2.6 * scale, foreground="white", alpha=0.85)]
+    font = {"fontsize": _FONT_SIZE * scale, "color": INK, "ha": "center", "va": "center", "path_effects": halo}
+    for k in np.flatnonzero(placed):
+        anchor, end = dots[chosen[k]], nearest_in_box(dots[chosen[k]], centres[k], sizes[k])
+        if np.hypot(*(end - anchor)) > 7:
+            line = to_points.inverted().transform(np.stack((anchor, end)))
+            ax.plot(*line.T, color=INK, linewidth=0.7 * scale, alpha=0.8, zorder=2.5, path_effects=halo)
+        x, y = to_points.inverted().transform(centres[k])
+        ax.text(x, y, texts[k], zorder=5, **font, **LITERAL)

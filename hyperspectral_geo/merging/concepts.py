@@ -1,0 +1,89 @@
+"""Concepts, each a subspace with a spectrum, joined in one common basis on the Grassmannian."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hyperspectral_geo.linalg import orthonormalize
+from hyperspectral_geo.manifolds import flag_mean
+from hyperspectral_geo.spectral import SpectralBasis
+from hyperspectral_geo.validation import require_finite, require_same_kind, require_vectors
+
+__all__ = ["ConceptSpace", "merge_concepts"]
+
+
+@dataclass(frozen=True, eq=False)
+class ConceptSpace:
+    """A common basis with eigenvalues, and the concepts as frames in it; made by ``merge_concepts``.
+
+    Attributes:
+        basis: M, (n, d), orthonormal columns.
+        eigenvalues: θ, (d,), how much each direction counts; ones after the merge.
+        frames: MᵀU_k, (k, d, p), the concepts' bases in common coordinates.
+        names: one name a concept.
+    """
+
+    basis: Float[Tensor, "n d"]
+    eigenvalues: Float[Tensor, " d"]
+    frames: Float[Tensor, "k d p"]
+    names: tuple[str, ...]
+
+    def scores(self, x: Float[Tensor, "m n"]) -> Float[Tensor, "m k"]:
+        """Share of each vector's energy that lies in each concept, ‖P_k z‖²/‖z‖² in [0, 1], z = diag(θ) Mᵀx."""
+        require_vectors("x", x)
+        require_finite("x", x)
+        require_same_kind(basis=self.basis, x=x)
+        if x.shape[-1] != self.basis.shape[0]:
+            raise ValueError(f"x: expected vectors of length {self.basis.shape[0]}, got shape {tuple(x.shape)}")
+        return energy_shares(x @ self.basis, self.eigenvalues, self.frames)
+
+    def with_eigenvalues(self, eigenvalues: Float[Tensor, " d"]) -> ConceptSpace:
+        """The same space with other eigenvalues."""
+        if eigenvalues.shape != self.eigenvalues.shape or not bool((eigenvalues > 0).all()):
+            raise ValueError(f"eigenvalues: expected {len(self.eigenvalues)} numbers > 0, got {tuple(eigenvalues.shape)}")
+        return replace(self, eigenvalues=eigenvalues)
+
+
+def merge_concepts(bases: Sequence[SpectralBasis], *, dim: int) -> ConceptSpace:
+    """Join concepts in the d-dimensional subspace nearest to all of theirs: the flag mean, on the Grassmannian.
+
+    Args:
+        bases: one basis a concept, of equal dimensions n and p.
+        dim: d, from p to the sum of the concepts' dimensions.
+
+    Raises:
+        ValueError: for no bases, differing shapes, or a dim out of range.
+
+    Example:
+        >>> axes = torch.eye(4, dtype=torch.float64)
+        >>> cat, dog = (SpectralBasis(axes[:, i : i + 1], torch.ones(1, dtype=torch.float64), n) for i, n in
+        ...             enumerate(("cat", "dog")))
+        >>> merge_concepts([cat, dog], dim=2).scores(axes[:2])
+        tensor([[1., 0.],
+                [0., 1.]], dtype=torch.float64)
+    """
+    if len(bases) == 0:
+        raise ValueError("bases: expected at least one concept, got none")
+    shapes = {(b.n, b.p) for b in bases}
+    if len(shapes) > 1:
+        raise ValueError(f"bases: expected equal shapes (n, p), got {sorted(shapes)}; truncate them to one rank")
+    frames = torch.stack([b.basis for b in bases])
+    if dim < frames.shape[-1]:
+        raise ValueError(f"dim: expected at least p = {frames.shape[-1]} so that each concept keeps its rank, got {dim}")
+    common = flag_mean(frames, dim=dim)
+    return ConceptSpace(common, torch.ones_like(common[0]), common.mT @ frames, tuple(b.name for b in bases))
+
+
+def energy_shares(
+    z: Float[Tensor, "m d"], eigenvalues: Float[Tensor, " d"], frames: Float[Tensor, "k d p"]
+) -> Float[Tensor, "m k"]:
+    """‖P_k diag(θ)z‖²/‖diag(θ)z‖², P_k projecting on the span of diag(θ) frames_k; differentiable in θ."""
+    weighted = z * eigenvalues
+    inside = orthonormalize(frames * eigenvalues.unsqueeze(-1))
+    energy = (weighted @ inside).square().sum(-1).mT
+    return energy / weighted.square().sum(-1, keepdim=True).clamp_min(torch.finfo(z.dtype).tiny)
