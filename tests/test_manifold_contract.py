@@ -597,7 +597,7 @@ def test_gradients_at_one_point_are_finite(case: ManifoldCase, draw):
 
 
 @every
-@given(draw=draws(), scale=st.floats(0.2, 5))
+@given(draw=draws(), scale=st.sampled_from((0.25, 0.5, 2.0, 4.0)))
 def test_scaled(case: ManifoldCase, draw, scale):
     s = draw.of(case)
     x, y = s.pair()

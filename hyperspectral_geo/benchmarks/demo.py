@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,13 +42,14 @@ def run(out: Path, *, seed: int = 0, console: Console) -> dict[str, Any]:
         raise NotADirectoryError(f"out: expected a folder, got the file {out}; pass another --out")
     start = time.perf_counter()
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # steps are small: a second thread costs more than it brings
+    torch.set_num_threads(1)  # training steps are small: a second thread costs more than it brings
     try:
         with Progress(
             TextColumn("{task.description:<34}"), BarColumn(), TimeElapsedColumn(), console=console, transient=False
         ) as progress:
             mammals = measure_mammals(seed, progress)
             concepts = measure_concepts(seed, progress)
+            torch.set_num_threads(threads)
             retrieval = measure_retrieval(seed, progress)
             drawing = progress.add_task("pictures and report", total=1)
             out.mkdir(parents=True, exist_ok=True)

@@ -99,8 +99,8 @@ def _one_split(
     frames = torch.stack([basis.basis for basis in bases])
     merged = merge_concepts(bases, dim=COMMON)
     weighted = reweight(merged, _folds(x, y, names, generator))
-    covariance = torch.stack([x[y == k].mT @ x[y == k] / int((y == k).sum()) for k in range(len(names))]).mean(0)
-    average = from_covariance(covariance, rank=COMMON).basis
+    share = 1 / (len(names) * torch.bincount(y)[y])  # each concept's covariance counts the same, whatever its size
+    average = from_covariance(x.mT @ (x * share[:, None]), rank=COMMON).basis
     plain = ConceptSpace(average, torch.ones_like(average[0]), average.mT @ frames, names)
     measured = (
         accuracy(lambda v: torch.nn.functional.normalize(v, dim=1) @ means.mT),

@@ -46,24 +46,25 @@ def measure_retrieval(seed: int, progress: Progress) -> RetrievalFigures:
     emoji = load_emoji()
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(emoji.labels), generator=generator)
-    splits = {"random": order[:TEST], "unseen groups": _whole_groups(emoji.subcategories, generator)}
+    splits = {"random": (order[:TEST], order[TEST:]), "unseen groups": _by_groups(emoji.subcategories, generator)}
     task = progress.add_task("pictures aligned with captions", total=len(splits))
     scores = {}
-    for name, test in splits.items():
-        train = torch.ones(len(order), dtype=torch.bool)
-        train[test] = False
+    for name, (test, train) in splits.items():
         model = SubspaceFusion(n_components=64, seed=seed).fit([emoji.image[train], emoji.text[train]])
         scores[name] = model.score([emoji.image[test], emoji.text[test]])
         progress.advance(task)
     return RetrievalFigures(scores, len(order))
 
 
-def _whole_groups(groups: tuple[str, ...], generator: torch.Generator) -> torch.Tensor:
-    """400 items from randomly drawn groups; what is over the 400 is left out of training too by its group's absence."""
+def _by_groups(groups: tuple[str, ...], generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """400 test items from groups drawn at random, and all items of the other groups; no group is in both."""
     names = sorted(set(groups))
-    chosen: list[int] = []
+    drawn: set[str] = set()
     for i in torch.randperm(len(names), generator=generator).tolist():
-        chosen += [row for row, group in enumerate(groups) if group == names[i]]
-        if len(chosen) >= TEST:
+        drawn.add(names[i])
+        held_out = [row for row, group in enumerate(groups) if group in drawn]
+        if len(held_out) >= TEST:
             break
-    return torch.tensor(chosen[:TEST])
+    train = torch.tensor([row for row, group in enumerate(groups) if group not in drawn])
+    some = torch.randperm(len(held_out), generator=generator)[:TEST]
+    return torch.tensor(held_out)[some], train

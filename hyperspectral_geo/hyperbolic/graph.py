@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Int
@@ -81,8 +82,17 @@ class HopGraph:
 
     def has_links(self, sources: Int[Tensor, "*#shape"], targets: Int[Tensor, "*#shape"]) -> Bool[Tensor, "*shape"]:
         """Whether each source links to its target; shapes broadcast."""
+        if self._dense is not None:
+            return self._dense[sources, targets]
         keys = self.edges[:, 0] * len(self) + self.edges[:, 1]
         wanted = sources * len(self) + targets
-        if len(keys) == 0:
-            return torch.zeros_like(wanted, dtype=torch.bool)
         return keys[torch.searchsorted(keys, wanted).clamp_max(len(keys) - 1)] == wanted
+
+    @cached_property
+    def _dense(self) -> Tensor | None:
+        """Adjacency as a table while it stays below 64 MB: a look-up costs a third of a search."""
+        if len(self) > 8192 and len(self.edges):
+            return None
+        table = torch.zeros(len(self), len(self), dtype=torch.bool)
+        table[self.edges[:, 0], self.edges[:, 1]] = True
+        return table

@@ -10,7 +10,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from hyperspectral_geo.linalg import core_dtype
-from hyperspectral_geo.validation import require_frames, require_orthonormal, require_same_kind, resolve_weights, spread_weights
+from hyperspectral_geo.validation import (
+    require_frames,
+    require_orthonormal,
+    require_same_kind,
+    resolve_weights,
+    spread_weights,
+)
 
 __all__ = ["flag_mean"]
 
