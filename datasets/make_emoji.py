@@ -34,8 +34,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from atomic_write import write_atomically
 from PIL import Image
+
+from hyperspectral_geo.atomic_write import write_atomically
 
 HERE = Path(__file__).resolve().parent / "emoji"
 PICTURES = "emoji-datasource-twitter@16.0.0"
@@ -206,6 +207,7 @@ def main() -> None:
         pictures = arguments.pictures or fetch_package(PICTURES, Path(scratch))
         captions = arguments.captions or fetch_package(CAPTIONS, Path(scratch))
         files = build(pictures, captions)
+    arguments.out.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         write_atomically(arguments.out / name, content)
         print(f"{arguments.out / name}: {len(content):,} bytes")

@@ -21,7 +21,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from atomic_write import gzip_bytes, write_atomically
+from hyperspectral_geo.atomic_write import write_atomically
 
 HERE = Path(__file__).resolve().parent / "wordnet"
 EXPECTED = {"synsets": 82_115, "direct": 84_427, "closure": 743_241, "mammals": 1_180, "mammal_edges": 6_540}
@@ -146,7 +146,7 @@ def build(data: str, index: str) -> dict[str, bytes]:
         raise ValueError(f"expected {EXPECTED}, got {counted}; is the input WordNet 3.0?")
     nouns = "".join("\t".join([child, *direct]) + "\n" for child, direct in parents.items())
     return {
-        "nouns.tsv.gz": gzip_bytes(nouns.encode("ascii")),
+        "nouns.tsv.gz": gzip.compress(nouns.encode("ascii", compresslevel=9, mtime=0)),
         "mammals.tsv": "".join(f"{child}\t{up}\n" for child, up in mammals).encode("ascii"),
         "LICENSE": licence_text(data).encode("ascii"),
         "STATS.md": STATS.format(**counted).encode(),
@@ -169,6 +169,7 @@ def main() -> None:
         index = read_text(arguments.index)
     if index is None:
         parser.error(f"index.noun: expected it beside {source}, got none; pass --index or the .deb, which carries it")
+    arguments.out.mkdir(parents=True, exist_ok=True)
     for name, content in build(data, index).items():
         write_atomically(arguments.out / name, content)
         print(f"{arguments.out / name}: {len(content):,} bytes")

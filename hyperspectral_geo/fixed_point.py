@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -62,8 +63,8 @@ def _mix(iterates: list[Tensor], residuals: list[Tensor]) -> Tensor:
     x, residual = iterates[-1], residuals[-1]
     if len(residuals) == 1:
         return x + residual
-    moves = torch.stack([b - a for a, b in zip(iterates, iterates[1:], strict=False)], -1).flatten(-3, -2)
-    changes = torch.stack([b - a for a, b in zip(residuals, residuals[1:], strict=False)], -1).flatten(-3, -2)
+    moves = torch.stack([b - a for a, b in pairwise(iterates)], -1).flatten(-3, -2)
+    changes = torch.stack([b - a for a, b in pairwise(residuals)], -1).flatten(-3, -2)
     wide = changes.to(core_dtype(changes))  # in float32 the ridge would be below the rounding of a singular Gram matrix
     gram = wide.mT @ wide
     trace = gram.diagonal(dim1=-2, dim2=-1).sum(-1, keepdim=True)

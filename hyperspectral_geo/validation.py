@@ -104,7 +104,8 @@ def require_same_kind(**tensors: Tensor) -> None:
     for name, x in rest:
         if x.dtype != first.dtype:
             raise ValueError(
-                f"{name}: expected dtype {first.dtype} like {first_name}, got {x.dtype}; convert with {name}.to({first_name})"
+                f"{name}: expected dtype {first.dtype} like {first_name}, got {x.dtype}; "
+                f"convert with {name}.to({first_name})"
             )
         if x.device != first.device:
             raise ValueError(
@@ -114,7 +115,7 @@ def require_same_kind(**tensors: Tensor) -> None:
 
 
 def require_broadcastable(trailing: int, **tensors: Tensor) -> None:
-    """Raise ``ValueError`` unless the shapes of all tensors broadcast, apart from their last ``trailing`` dimensions."""
+    """Raise ``ValueError`` unless the shapes of all tensors broadcast, but for their last ``trailing`` dimensions."""
     shapes = {name: tuple(x.shape[: x.ndim - trailing]) for name, x in tensors.items()}
     try:
         torch.broadcast_shapes(*shapes.values())

@@ -1,4 +1,4 @@
-"""What every manifold of the table promises: one property a test, on shapes, batches, dtypes and distances at random."""
+"""What every manifold of the table promises: one property a test, on random shapes, batches, dtypes and distances."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ from torch import Tensor
 
 from hyperspectral_geo.manifolds import Grassmann, Lorentz, Stiefel
 
-every = pytest.mark.parametrize("case", MANIFOLDS.values(), ids=MANIFOLDS)
-spans = pytest.mark.parametrize(
-    "case", [c for c in MANIFOLDS.values() if c.is_span], ids=[n for n, c in MANIFOLDS.items() if c.is_span]
-)
-parallel = pytest.mark.parametrize(
-    "case", [c for c in MANIFOLDS.values() if c.parallel], ids=[n for n, c in MANIFOLDS.items() if c.parallel]
-)
+
+def rows(choose):
+    """Parametrise over the rows of the table that ``choose`` keeps."""
+    kept = {name: case for name, case in MANIFOLDS.items() if choose(case)}
+    return pytest.mark.parametrize("case", kept.values(), ids=kept)
+
+
+retractions = rows(lambda case: True)
+every = rows(lambda case: not case.same_but_retraction)
+spans = rows(lambda case: case.is_span and not case.same_but_retraction)
+parallel = rows(lambda case: case.parallel and not case.same_but_retraction)
 in_float64 = draws(dtypes=(torch.float64,))
 
 
@@ -124,7 +128,7 @@ def test_checks_refuse_what_is_off_the_manifold(case: ManifoldCase, draw):
 # Retractions
 
 
-@every
+@retractions
 @given(draw=draws())
 def test_retraction_of_zero_is_the_point(case: ManifoldCase, draw):
     s = draw.of(case)
@@ -132,7 +136,7 @@ def test_retraction_of_zero_is_the_point(case: ManifoldCase, draw):
     s.assert_close(s.manifold.retr(x, torch.zeros_like(x)), x, factor=0.1)
 
 
-@every
+@retractions
 @given(draw=draws())
 def test_retraction_stays_on_the_manifold(case: ManifoldCase, draw):
     s = draw.of(case)
@@ -141,7 +145,7 @@ def test_retraction_stays_on_the_manifold(case: ManifoldCase, draw):
     assert s.manifold.check_point_on_manifold(y, atol=1e-5 if s.dtype == torch.float32 else 1e-12)
 
 
-@every
+@retractions
 @given(draw=in_float64)
 def test_retraction_has_the_identity_as_its_derivative(case: ManifoldCase, draw):
     s = draw.of(case)
@@ -151,7 +155,7 @@ def test_retraction_has_the_identity_as_its_derivative(case: ManifoldCase, draw)
     torch.testing.assert_close(slope, u, rtol=0, atol=1e-8 * (1 + x.abs().max().item()) ** 2)
 
 
-@every
+@retractions
 @given(draw=in_float64)
 def test_retraction_agrees_with_exp_to_its_order(case: ManifoldCase, draw):
     s = draw.of(case)
@@ -414,7 +418,7 @@ def test_transport_to_the_point_itself_changes_nothing(case: ManifoldCase, draw)
     s.assert_close(s.manifold.transp(x, x, v), v, scale=(x,))
 
 
-@every
+@retractions
 @given(draw=draws())
 def test_combined_maps_agree_with_their_parts(case: ManifoldCase, draw):
     s = draw.of(case)
@@ -511,7 +515,7 @@ def evaluate(s: Situation, x: Tensor, y: Tensor, u: Tensor, v: Tensor) -> dict[s
     }
 
 
-@every
+@retractions
 @given(draw=draws(batches=((3,), (2, 3))))
 def test_a_batch_is_a_loop(case: ManifoldCase, draw):
     s = draw.of(case)
@@ -646,23 +650,24 @@ def test_product(case: ManifoldCase, draw):
 OPTIMISERS = {"adam": geoopt.optim.RiemannianAdam, "sgd": geoopt.optim.RiemannianSGD}
 
 
-@every
+@retractions
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
 @given(draw=draws(batches=((), (3,))))
 def test_optimisers_decrease_a_loss_and_stay_on_the_manifold(case: ManifoldCase, optimiser, draw):
     s = draw.of(case)
-    target, start = s.pair()
-    point = geoopt.ManifoldParameter(start.clone(), manifold=s.manifold)
+    target = s.point()
+    start = plain(s.manifold.expmap(target, s.tangent(target, length=0.8 * case.reach)))
+    point = geoopt.ManifoldParameter(start, manifold=s.manifold)
     options = {"lr": 0.05} if optimiser == "adam" else {"lr": 0.1, "momentum": 0.3}
     steps = OPTIMISERS[optimiser]([point], **options)
     losses = []
-    for _ in range(6):
+    for _ in range(5):
         steps.zero_grad()
         loss = s.manifold.dist2(point, target).sum()
         loss.backward()
         losses.append(loss.item())
         steps.step()
-    assert min(losses[1:]) <= max(losses[0] * 0.9, 10 * s.tolerance(target) ** 2 + 0.05**2 * max(1, len(target)) * 12)
+    assert losses[-1] <= 0.95 * losses[0] + s.tolerance(target)  # both are zero where the manifold is one point
     atol = 1e-5 if s.dtype == torch.float32 else 1e-11
     assert s.manifold.check_point_on_manifold(plain(point), atol=atol)
 

@@ -17,6 +17,7 @@ from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from hyperspectral_geo.atomic_write import write_atomically
 from hyperspectral_geo.plotting import (
     Section,
     Table,
@@ -28,7 +29,6 @@ from hyperspectral_geo.plotting import (
     save_picture,
     write_report,
 )
-from hyperspectral_geo.plotting.atomic import write_atomically
 from hyperspectral_geo.plotting.group_styles import group_styles
 from hyperspectral_geo.plotting.heatmap import cluster_order
 from hyperspectral_geo.plotting.label_placement import place_labels

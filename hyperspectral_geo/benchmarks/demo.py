@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from hyperspectral_geo.atomic_write import write_atomically
 from hyperspectral_geo.benchmarks.demo_concepts import ConceptFigures, measure_concepts
 from hyperspectral_geo.benchmarks.demo_mammals import MammalFigures, measure_mammals
 from hyperspectral_geo.benchmarks.demo_report import write_pages
@@ -59,16 +59,16 @@ def run(out: Path, *, seed: int = 0, console: Console) -> dict[str, Any]:
     finally:
         torch.set_num_threads(threads)
     report["seconds"] = round(time.perf_counter() - start, 1)
-    _write_json(out / "report.json", report)
+    write_atomically(out / "report.json", (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
     for table in (mammals.table(), concepts.table(), retrieval.table()):
         _print(console, table)
-    console.print(f"{report['seconds']:.0f} s; wrote report.html, report.json and two pictures to {out}/", highlight=False)
+    console.print(
+        f"{report['seconds']:.0f} s; wrote report.html, report.json and two pictures to {out}/", highlight=False
+    )
     return report
 
 
-def _report(
-    mammals: MammalFigures, concepts: ConceptFigures, retrieval: RetrievalFigures, seed: int
-) -> dict[str, Any]:
+def _report(mammals: MammalFigures, concepts: ConceptFigures, retrieval: RetrievalFigures, seed: int) -> dict[str, Any]:
     return {
         "seed": seed,
         "mammals": mammals.figures(),
@@ -90,12 +90,3 @@ def _print(console: Console, table) -> None:
     for row in table.rows:
         shown.add_row(*(Text(cell if isinstance(cell, str) else f"{cell:.3f}") for cell in row))
     console.print(shown)
-
-
-def _write_json(path: Path, report: dict[str, Any]) -> None:
-    partial = path.with_name(path.name + ".tmp")
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(report, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

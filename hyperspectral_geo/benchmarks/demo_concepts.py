@@ -43,8 +43,8 @@ class ConceptFigures:
         return Table(
             ("method", "dimensions", "accuracy", "± s.e."),
             rows,
-            note=f"Which of {len(self.names)} groups a held-out picture belongs to ({self.pictures:,} pictures, 30 % held "
-            f"out, {SPLITS} splits; chance {1 / len(self.names):.3f})",
+            note=f"Which of {len(self.names)} groups a held-out picture belongs to ({self.pictures:,} pictures, 30 % "
+            f"held out, {SPLITS} splits; chance {1 / len(self.names):.3f})",
         )
 
     def figures(self) -> dict[str, Any]:

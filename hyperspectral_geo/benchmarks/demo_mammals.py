@@ -1,4 +1,4 @@
-"""Part one of the demo: WordNet's mammals in five hyperbolic dimensions, beside Euclidean ones and the published run."""
+"""Part one of the demo: WordNet mammals in five dimensions, hyperbolic and Euclidean, beside the published run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hyperspectral_geo.data import load_wordnet
 from hyperspectral_geo.hyperbolic import HopEmbedding, HopGraph, Reconstruction, fit, reconstruction
+from hyperspectral_geo.hyperbolic.embedding import Geometry
 from hyperspectral_geo.plotting import Table
 
 if TYPE_CHECKING:
@@ -51,10 +52,16 @@ def measure_mammals(seed: int, progress: Progress) -> MammalFigures:
     """Train in five hyperbolic and five Euclidean dimensions with one recipe, and in two for the picture."""
     mammals = load_wordnet("mammals")
     graph = HopGraph.from_edges(mammals.edges, names=mammals.names)
-    runs = {"hyperbolic, d = 5": (5, "hyperbolic"), "Euclidean, d = 5": (5, "euclidean"), "disk": (2, "hyperbolic")}
+    runs: dict[str, tuple[int, Geometry]] = {
+        "hyperbolic, d = 5": (5, "hyperbolic"),
+        "Euclidean, d = 5": (5, "euclidean"),
+        "disk": (2, "hyperbolic"),
+    }
     models: dict[str, HopEmbedding] = {}
     for name, (dim, geometry) in runs.items():
-        task = progress.add_task("the picture's disk, d = 2" if name == "disk" else f"mammals, {name}", total=STEPS[dim])
+        task = progress.add_task(
+            "the picture's disk, d = 2" if name == "disk" else f"mammals, {name}", total=STEPS[dim]
+        )
 
         def update(step: int, loss: float, task=task) -> None:
             progress.update(task, completed=step)

@@ -60,6 +60,7 @@ def _by_groups(groups: tuple[str, ...], generator: torch.Generator) -> tuple[tor
     """400 test items from groups drawn at random, and all items of the other groups; no group is in both."""
     names = sorted(set(groups))
     drawn: set[str] = set()
+    held_out: list[int] = []
     for i in torch.randperm(len(names), generator=generator).tolist():
         drawn.add(names[i])
         held_out = [row for row, group in enumerate(groups) if group in drawn]

@@ -52,8 +52,8 @@ class BenchTable:
 
     def show(self, console: Console) -> None:
         """Print the table, then notes and environment; in a file or pipe as wide as the rows need."""
-        from rich.console import Console as WideConsole
         import rich.box
+        from rich.console import Console as WideConsole
         from rich.table import Table
         from rich.text import Text
 

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from hyperspectral_geo.atomic_write import write_atomically
+
 __all__ = ["TABLES", "bench"]
 
 # Written out rather than found by looking into the folder: the order is the order of the documentation.
@@ -44,6 +46,5 @@ def bench(
         table = module.run(quick=quick, progress=progress)
     table.show(Console())
     if json_path is not None:
-        partial = json_path.with_name(json_path.name + ".tmp")
-        partial.write_text(json.dumps(table.to_dict(), indent=2) + "\n", encoding="utf-8")
-        partial.replace(json_path)
+        text = json.dumps(table.to_dict(), indent=2, allow_nan=False) + "\n"
+        write_atomically(json_path, text.encode())

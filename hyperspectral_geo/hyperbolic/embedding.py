@@ -64,7 +64,9 @@ class HopEmbedding:
     def poincare(self) -> Float[Tensor, "n d"]:
         """Points of the Poincaré ball, tanh(|z|/2)·z/|z|: the conformal picture of hyperbolic space."""
         if self.geometry != "hyperbolic":
-            raise ValueError("geometry: expected a hyperbolic embedding, got a Euclidean one; plot its tangents instead")
+            raise ValueError(
+                "geometry: expected a hyperbolic embedding, got a Euclidean one; plot its tangents instead"
+            )
         radius = torch.linalg.vector_norm(self.tangents, dim=-1, keepdim=True)
         return torch.tanh(radius / 2) * self.tangents / radius.clamp_min(torch.finfo(radius.dtype).tiny)
 
@@ -76,9 +78,7 @@ def points_from_tangents(tangents: Float[Tensor, "n d"], geometry: Geometry) -> 
     return Lorentz().expmap0(torch.cat([torch.zeros_like(tangents[:, :1]), tangents], -1))
 
 
-def pairwise_distance(
-    x: Float[Tensor, "m c"], y: Float[Tensor, "n c"], geometry: Geometry
-) -> Float[Tensor, "m n"]:
+def pairwise_distance(x: Float[Tensor, "m c"], y: Float[Tensor, "n c"], geometry: Geometry) -> Float[Tensor, "m n"]:
     """All distances between two sets of points, by one matrix product.
 
     Hyperbolic: arccosh(x₀y₀ − x·y), whose error is about eps·e^{r_x + r_y}/sinh d: made for training in float64 at

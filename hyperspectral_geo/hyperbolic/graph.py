@@ -52,12 +52,13 @@ class HopGraph:
             (('sports', 'football', 'ball'), [[0, 1], [1, 2]])
         """
         if not isinstance(edges, Tensor) and len(edges) and isinstance(edges[0][0], str):
-            order = list(dict.fromkeys(name for pair in edges for name in pair)) if names is None else list(names)
+            found = dict.fromkeys(str(name) for pair in edges for name in pair)
+            order = list(found) if names is None else list(names)
             numbers = {name: i for i, name in enumerate(order)}
-            unknown = next((name for pair in edges for name in pair if name not in numbers), None)
+            unknown = next((name for pair in edges for name in pair if str(name) not in numbers), None)
             if unknown is not None:
                 raise ValueError(f"edges: {unknown!r} is not among the {len(order)} names; add it to names")
-            pairs = torch.tensor([[numbers[a], numbers[b]] for a, b in edges])
+            pairs = torch.tensor([[numbers[str(a)], numbers[str(b)]] for a, b in edges])
             names = order
         else:
             pairs = torch.as_tensor(edges)

@@ -24,8 +24,8 @@ class Reconstruction:
 def reconstruction(model: HopEmbedding, graph: HopGraph, *, block: int = 1024) -> Reconstruction:
     """Nickel and Kiela's reconstruction scores.
 
-    For a link (u, v), the rank of v is one plus the number of nodes that u does not link to and that lie no farther from
-    u than v: other neighbours do not count, ties count against the model. Average precision ranks all nodes but u.
+    For a link (u, v), the rank of v is one plus the number of nodes that u does not link to and that lie no farther
+    from u than v: other neighbours do not count, ties count against the model. Average precision ranks all nodes but u.
 
     Args:
         model: an embedding of the nodes of ``graph``.

@@ -44,7 +44,8 @@ def principal_angles(x: Float[Tensor, "*#batch n p"], y: Float[Tensor, "*#batch 
             orthonormal.
 
     References:
-        Å. Björck, G. H. Golub, *Numerical methods for computing angles between linear subspaces*, Math. Comp. 27 (1973).
+        Å. Björck, G. H. Golub, *Numerical methods for computing angles between linear subspaces*, Math. Comp. 27
+        (1973).
         A. V. Knyazev, M. E. Argentati, *Principal angles between subspaces in an A-based scalar product*, SIAM J. Sci.
         Comput. 23 (2002).
 

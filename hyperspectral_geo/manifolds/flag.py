@@ -29,8 +29,7 @@ def flag_mean(
 ) -> Float[Tensor, "*batch n dim"]:
     """Flag mean: the leading eigenvectors of Σ w_i X_i X_iᵀ, argmin over M of Σ w_i chordal(M, X_i)².
 
-    Leading columns are nested: the first d columns are the flag mean of dimension d. Needs no start and no iteration, so
-    it also starts iterative means.
+    Leading columns are nested: the first d columns are the flag mean of dimension d. Needs no start and no iteration.
 
     Args:
         points: orthonormal bases, (…, k, n, p), or a sequence of (…, n, p_i) with different p_i.
@@ -38,8 +37,8 @@ def flag_mean(
         dim: dimension of the mean, the smallest p_i by default; at most min(n, Σ p_i).
 
     Returns:
-        Basis (…, n, dim), columns by falling eigenvalue. Differentiable (once): the gradient of the span, finite at ties
-        among the kept eigenvalues; at a tie across the cut, where the mean is not unique, it is held finite.
+        Basis (…, n, dim), columns by falling eigenvalue. Differentiable (once): the gradient of the span, finite at
+        ties among the kept eigenvalues; at a tie across the cut, where the mean is not unique, it is held finite.
 
     Raises:
         ValueError: for wrong shapes, dtypes, weights or ``dim``, or bases that are not orthonormal.
@@ -54,7 +53,7 @@ def flag_mean(
         tensor([1., 0., 0.], dtype=torch.float64)
     """
     if not isinstance(points, (Tensor, Sequence)):
-        raise ValueError(f"points: expected a tensor (..., k, n, p) or a sequence of tensors, got {type(points).__name__}")
+        raise ValueError(f"points: expected a tensor (..., k, n, p) or a sequence of them, got {type(points).__name__}")
     frames = list(points.unbind(-3)) if isinstance(points, Tensor) and points.ndim > 2 else points
     if isinstance(frames, Tensor) or len(frames) == 0:
         raise ValueError("points: expected (..., k, n, p) with k >= 1, or a non-empty sequence of (..., n, p_i) bases")

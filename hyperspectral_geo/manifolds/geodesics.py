@@ -222,9 +222,9 @@ def _from_singular(left: Tensor, s: Tensor, right_t: Tensor) -> tuple[Tensor, Te
 def _log_core_adjoint(s: Tensor, towards_a: Tensor, towards_b: Tensor) -> Tensor:
     """Gradient of ⟨A, towards_a⟩ + ⟨B, towards_b⟩ by YᵀX, all in singular coordinates.
 
-    A = Q f(S) Rᵀ moves by divided differences of f in its symmetric part and by (f_i + f_j)/(s_i + s_j) in its skew part;
-    B = R s f(s) Rᵀ is a function of (YᵀX)ᵀ(YᵀX). Only the skew part is singular, at the cut locus (s_i = s_j = 0), where
-    the sum is held at √eps.
+    A = Q f(S) Rᵀ moves by divided differences of f in its symmetric part and by (f_i + f_j)/(s_i + s_j) in its skew
+    part; B = R s f(s) Rᵀ is a function of (YᵀX)ᵀ(YᵀX). Only the skew part is singular, at the cut locus, where
+    s_i = s_j = 0; the sum is held at √eps.
     """
     factor = arc_ratio(s)
     sums = s.unsqueeze(-1) + s.unsqueeze(-2)
@@ -232,9 +232,7 @@ def _log_core_adjoint(s: Tensor, towards_a: Tensor, towards_b: Tensor) -> Tensor
     even, odd = symmetrize(towards_a), (towards_a - towards_a.mT) / 2
     even = even * divided_difference(arc_ratio, arc_ratio_derivative, s)
     odd = odd * (factor.unsqueeze(-1) + factor.unsqueeze(-2)) / safe
-    slope = divided_difference(
-        lambda t: t * arc_ratio(t), lambda t: arc_ratio(t) + t * arc_ratio_derivative(t), s
-    )
+    slope = divided_difference(lambda t: t * arc_ratio(t), lambda t: arc_ratio(t) + t * arc_ratio_derivative(t), s)
     share = torch.where(sums > 0, s.unsqueeze(-1) / torch.where(sums > 0, sums, 1), 0.5)
     return even + odd + 2 * share * slope * symmetrize(towards_b)
 

@@ -21,8 +21,8 @@ __all__ = ["Grassmann"]
 class Grassmann(Manifold):
     r"""Grassmannian Gr(n, p) of p-dimensional subspaces of ℝⁿ.
 
-    **Representation.** A point is a tensor (…, n, p) with orthonormal columns, XᵀX = I, and stands for its span: X and XQ
-    are the same point for any orthogonal Q. A tangent is horizontal, (…, n, p) with XᵀU = 0.
+    **Representation.** A point is a tensor (…, n, p) with orthonormal columns, XᵀX = I, and stands for its span: X and
+    XQ are the same point for any orthogonal Q. A tangent is horizontal, (…, n, p) with XᵀU = 0.
     **Metric.** ⟨U, V⟩ = tr(UᵀV); the distance is the root sum of squared principal angles.
 
     Real float32 and float64 tensors, any batch shape, n ≥ p ≥ 1 (n = p is the manifold of one point).
@@ -40,7 +40,8 @@ class Grassmann(Manifold):
         >>> optimiser = geoopt.optim.RiemannianAdam([U], lr=0.1)
         >>> target = G.random(8, 64, 4)
         >>> before = G.dist(U, target).sum()
-        >>> before.backward(); optimiser.step()
+        >>> before.backward()
+        >>> optimiser.step()
         >>> bool(G.dist(U, target).sum() < before)
         True
     """
@@ -57,6 +58,7 @@ class Grassmann(Manifold):
         self.retraction = retraction
 
     def extra_repr(self) -> str:
+        """What geoopt prints beside the name."""
         return f"retraction={self.retraction!r}"
 
     # points and tangents

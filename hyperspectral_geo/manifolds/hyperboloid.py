@@ -47,8 +47,11 @@ class DistanceParts:
 
 
 class SpaceLikeDistance(torch.autograd.Function):
+    """Distances between space-like coordinates (…, d) at curvature −1, with the gradient in the same parts."""
+
     @staticmethod
     def forward(ctx, x: Tensor, y: Tensor) -> Tensor:
+        """Distances (…)."""
         ctx.save_for_backward(x, y)
         a, b = torch.broadcast_tensors(x.to(core_dtype(x)), y.to(core_dtype(y)))
         parts = DistanceParts(a, b)
@@ -57,6 +60,7 @@ class SpaceLikeDistance(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
+        """Gradients by x and y; 0 where the points coincide."""
         x, y = ctx.saved_tensors
         a, b = torch.broadcast_tensors(x.to(core_dtype(x)), y.to(core_dtype(y)))
         parts = DistanceParts(a, b)
@@ -167,5 +171,3 @@ def asinhc(x: Tensor) -> Tensor:
         series = series + term / (2 * j + 1)
     r = largest * torch.where(small, torch.ones_like(squared), squared).sqrt()
     return torch.where(small, series, torch.asinh(r) / r)
-
-

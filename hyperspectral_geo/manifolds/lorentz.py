@@ -53,6 +53,7 @@ class Lorentz(geoopt.Lorentz):
     __scaling__ = geoopt.Lorentz.__scaling__.copy()
 
     def __init__(self, k: float | Tensor = 1.0, learnable: bool = False) -> None:
+        value = torch.zeros(())
         try:
             value = torch.as_tensor(k)
             ok = value.numel() == 1 and bool(torch.isfinite(value).all()) and float(value) > 0
@@ -161,7 +162,7 @@ class Lorentz(geoopt.Lorentz):
         expected = self.projx(x)[..., 0]
         error = (x[..., 0] - expected).abs()
         ok = bool((error <= atol + rtol * expected).all())
-        return ok, None if ok else f"`x_0 != sqrt(k + |x|^2)`: off by {error.max().item():.3g}, atol={atol}, rtol={rtol}"
+        return ok, None if ok else f"`x_0 != sqrt(k + |x|^2)` by {error.max().item():.3g}, atol={atol}, rtol={rtol}"
 
     def _check_vector_on_tangent(self, x: Tensor, u: Tensor, *, atol=1e-5, rtol=1e-5, dim: int = -1):
         terms = (x.movedim(dim, -1) * u.movedim(dim, -1)).to(core_dtype(x))
@@ -192,7 +193,7 @@ class Lorentz(geoopt.Lorentz):
     def _check(name: str, x: Tensor, dim: int) -> Tensor:
         if isinstance(x, Tensor) and x.ndim:
             if not -x.ndim <= dim < x.ndim:
-                raise ValueError(f"dim: expected {-x.ndim} to {x.ndim - 1} for {name} of shape {tuple(x.shape)}, got {dim}")
+                raise ValueError(f"dim: expected {-x.ndim} to {x.ndim - 1} for {name} {tuple(x.shape)}, got {dim}")
             x = x.movedim(dim, -1)
         require_vectors(name, x, minimum=2)
         if x.device.type != "meta":  # a pair on two devices is refused by name
@@ -210,11 +211,12 @@ class Lorentz(geoopt.Lorentz):
 
 
 def _tangent_inner(space: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """⟨u, v⟩ of the tangents with space-like parts u and v at the point with space-like part ``space``, shape (…, 1)."""
+    """⟨u, v⟩ (…, 1) of the tangents with space-like parts u and v at the point with space-like part ``space``."""
     time_squared = 1 + space.square().sum(-1, keepdim=True)
     direction = unit(space)
     along_u, along_v = (direction * u).sum(-1, keepdim=True), (direction * v).sum(-1, keepdim=True)
-    far = ((u - along_u * direction) * (v - along_v * direction)).sum(-1, keepdim=True) + along_u * along_v / time_squared
+    far = ((u - along_u * direction) * (v - along_v * direction)).sum(-1, keepdim=True)
+    far = far + along_u * along_v / time_squared
     near = (u * v).sum(-1, keepdim=True)
     near = near - (space * u).sum(-1, keepdim=True) * (space * v).sum(-1, keepdim=True) / time_squared
     return torch.where(time_squared < 2, near, far)  # polar parts have no gradient at the origin itself

@@ -87,12 +87,12 @@ def geometric_median(
     Weiszfeld's iteration in the tangent space, with Vardi and Zhang's rule at a data point: X_j is the median as soon
     as the others pull on it with no more than w_j. Up to half of the weight may be outliers.
 
-    Arguments, errors and gradients as ``frechet_mean``. Where the median is a data point it moves with that point alone,
-    and so does its gradient.
+    Arguments, errors and gradients as ``frechet_mean``. Where the median is a data point it moves with that point
+    alone, and so does its gradient.
 
     References:
-        P. T. Fletcher, S. Venkatasubramanian, S. Joshi, *The geometric median on Riemannian manifolds with application to
-        robust atlas estimation*, NeuroImage 45 (2009). Y. Vardi, C.-H. Zhang, PNAS 97 (2000).
+        P. T. Fletcher, S. Venkatasubramanian, S. Joshi, *The geometric median on Riemannian manifolds with application
+        to robust atlas estimation*, NeuroImage 45 (2009). Y. Vardi, C.-H. Zhang, PNAS 97 (2000).
 
     Example:
         >>> angles = torch.tensor([0.1, 0.2, 1.4], dtype=torch.float64)
@@ -170,7 +170,7 @@ def _rounding(points: Tensor) -> float:
 
 
 def _iterate(start: Tensor, advance, *, tolerance: float, rounding: float, max_iterations: int):
-    """Repeat ``advance(mean, iteration) -> (mean, step)`` until the step is below the tolerance or stalls in rounding."""
+    """Repeat ``advance(mean, iteration) -> (mean, step)`` until the step is below the tolerance or stalls."""
     mean, iteration = start, 0
     best = start.new_full(start.shape[:-2], torch.inf)
     since = torch.zeros_like(best, dtype=torch.int64)
@@ -238,9 +238,10 @@ class _GeometricMedian(torch.autograd.Function):
         product = points.mT @ mean.unsqueeze(-3)
         here = _PointSet(points).logs(mean)[1] <= touching
         held = here.any(-1)
-        carried = _horizontal(points, grad.unsqueeze(-3) @ product.mT) * (here / here.sum(-1, keepdim=True).clamp_min(1))[
-            ..., None, None
-        ]
+        carried = (
+            _horizontal(points, grad.unsqueeze(-3) @ product.mT)
+            * (here / here.sum(-1, keepdim=True).clamp_min(1))[..., None, None]
+        )
         on_points = torch.where(held[..., None, None, None], carried, on_points)
         return on_points, torch.where(held.unsqueeze(-1), 0, on_weights), None, None, None
 
@@ -287,6 +288,8 @@ def _implicit(points: Tensor, weights: Tensor, mean: Tensor, grad: Tensor, weigh
         project=lambda v: _horizontal(mean, v),
         tolerance=16 * torch.finfo(points.dtype).eps,
     )
+    assert on_points is not None
+    assert on_weights is not None
     return _horizontal(points, on_points), on_weights
 
 

@@ -21,10 +21,10 @@ class Stiefel(EuclideanStiefel):
     polish is geoopt's ``EuclideanStiefel``; an instance can stand in for it.
 
     References:
-        Edelman, Arias, Smith 1998, physics/9806030 (the exponential). R. Zimmermann, K. Hüper, *Computing the Riemannian
-        logarithm on the Stiefel manifold: metrics, methods, and performance*, SIAM J. Matrix Anal. Appl. 43 (2022),
-        arXiv 2103.12046 (shooting). R. Zimmermann, J. Stoye, *The injectivity radius of the compact Stiefel manifold
-        under the Euclidean metric*, arXiv 2405.02268 (it is π).
+        Edelman, Arias, Smith 1998, physics/9806030 (the exponential). R. Zimmermann, K. Hüper, *Computing the
+        Riemannian logarithm on the Stiefel manifold: metrics, methods, and performance*, SIAM J. Matrix Anal. Appl. 43
+        (2022), arXiv 2103.12046 (shooting). R. Zimmermann, J. Stoye, *The injectivity radius of the compact Stiefel
+        manifold under the Euclidean metric*, arXiv 2405.02268 (it is π).
 
     Example:
         >>> S = Stiefel()
@@ -64,7 +64,7 @@ class Stiefel(EuclideanStiefel):
     def logmap(self, x: Tensor, y: Tensor) -> Tensor:
         """Tangent at X whose geodesic of length ‖U‖ ends in Y, by shooting: U ← U + P_X(Y − exp_X(U)), accelerated.
 
-        Found in every trial for points up to 1.5 apart, in most up to 2, for p = 1 up to 3; the injectivity radius is π.
+        Found in every trial up to 1.5 apart, in most up to 2, for p = 1 up to 3; the injectivity radius is π.
         Differentiable (once) by the implicit function theorem, also at X = Y.
 
         Raises:
@@ -89,10 +89,10 @@ class _Log(torch.autograd.Function):
         u, residual = anderson(lambda u: _shoot(u, x, y, manifold), _start(x, y, manifold), tolerance=tolerance)
         miss = torch.linalg.vector_norm(manifold._expmap(x, u) - y, dim=(-2, -1))
         settled = residual <= torch.finfo(x.dtype).eps ** 0.5
-        if not bool((settled & (miss <= 2 * orthonormal_tolerance(x.dtype))).all()):  # frames may be as far off as that
+        if not bool((settled & (miss <= 2 * orthonormal_tolerance(x.dtype))).all()):  # frames may be that far off
             raise ValueError(
-                f"y: expected a point within the injectivity radius of x, but no geodesic was found (the best one misses "
-                f"by {miss.max().item():.3g}); take smaller steps, or Grassmann if only the span matters"
+                f"y: expected a point within the injectivity radius of x, but no geodesic was found (the best one "
+                f"misses by {miss.max().item():.3g}); take smaller steps, or Grassmann if only the span matters"
             )
         ctx.save_for_backward(x, y, u)
         ctx.manifold, ctx.tolerance = manifold, tolerance
@@ -115,7 +115,7 @@ class _Log(torch.autograd.Function):
 
 
 def _matrix_exp(a: Tensor) -> Tensor:
-    """exp(A). One matrix goes in as two: alone, ``torch.matrix_exp`` is off by up to 1e-10 at norms from 0.02 to 0.05."""
+    """exp(A). One matrix goes in as two: alone, ``torch.matrix_exp`` is off by up to 1e-10 at norms of 0.02 to 0.05."""
     if a[..., 0, 0].numel() != 1:
         return torch.matrix_exp(a)
     return torch.matrix_exp(torch.stack([a, a]))[0]
@@ -124,7 +124,7 @@ def _matrix_exp(a: Tensor) -> Tensor:
 def _start(x: Tensor, y: Tensor, manifold: Stiefel) -> Tensor:
     """First guess: the direction of P_X(Y − X), as long as the arcs over the singular values of Y − X.
 
-    Exact for p = 1. From U = 0 the shooting would stop at a wrong geodesic beyond π/2: the projection sees its sine only.
+    Exact for p = 1. From U = 0 the shooting would stop at a wrong geodesic beyond π/2, whose sine is the same.
     """
     direction = manifold.proju(x, y - x)
     arcs = 2 * torch.asin((torch.linalg.svdvals(y - x) / 2).clamp(max=1))

@@ -45,7 +45,9 @@ class ConceptSpace:
     def with_eigenvalues(self, eigenvalues: Float[Tensor, " d"]) -> ConceptSpace:
         """The same space with other eigenvalues."""
         if eigenvalues.shape != self.eigenvalues.shape or not bool((eigenvalues > 0).all()):
-            raise ValueError(f"eigenvalues: expected {len(self.eigenvalues)} numbers > 0, got {tuple(eigenvalues.shape)}")
+            raise ValueError(
+                f"eigenvalues: expected {len(self.eigenvalues)} numbers > 0, got {tuple(eigenvalues.shape)}"
+            )
         return replace(self, eigenvalues=eigenvalues)
 
 
@@ -61,8 +63,10 @@ def merge_concepts(bases: Sequence[SpectralBasis], *, dim: int) -> ConceptSpace:
 
     Example:
         >>> axes = torch.eye(4, dtype=torch.float64)
-        >>> cat, dog = (SpectralBasis(axes[:, i : i + 1], torch.ones(1, dtype=torch.float64), n) for i, n in
-        ...             enumerate(("cat", "dog")))
+        >>> cat, dog = (
+        ...     SpectralBasis(axes[:, i : i + 1], torch.ones(1, dtype=torch.float64), n)
+        ...     for i, n in enumerate(("cat", "dog"))
+        ... )
         >>> merge_concepts([cat, dog], dim=2).scores(axes[:2])
         tensor([[1., 0.],
                 [0., 1.]], dtype=torch.float64)
@@ -74,7 +78,9 @@ def merge_concepts(bases: Sequence[SpectralBasis], *, dim: int) -> ConceptSpace:
         raise ValueError(f"bases: expected equal shapes (n, p), got {sorted(shapes)}; truncate them to one rank")
     frames = torch.stack([b.basis for b in bases])
     if dim < frames.shape[-1]:
-        raise ValueError(f"dim: expected at least p = {frames.shape[-1]} so that each concept keeps its rank, got {dim}")
+        raise ValueError(
+            f"dim: expected at least p = {frames.shape[-1]} so that each concept keeps its rank, got {dim}"
+        )
     common = flag_mean(frames, dim=dim)
     return ConceptSpace(common, torch.ones_like(common[0]), common.mT @ frames, tuple(b.name for b in bases))
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
-from hyperspectral_geo.plotting.atomic import write_atomically
+from hyperspectral_geo.atomic_write import write_atomically
 
 __all__ = ["INK", "LITERAL", "fitted_size", "new_figure", "one_line", "png_bytes", "save_picture", "text_size"]
 

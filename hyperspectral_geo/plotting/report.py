@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from hyperspectral_geo.plotting.atomic import write_atomically
+from hyperspectral_geo.atomic_write import write_atomically
 from hyperspectral_geo.plotting.report_tables import Table, clean, table_html
 
 __all__ = ["Section", "Table", "write_report"]

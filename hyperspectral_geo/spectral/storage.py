@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
+
+from hyperspectral_geo.atomic_write import write_atomically
 
 __all__ = ["MARKER", "read_tensors", "write_tensors"]
 
@@ -36,29 +36,7 @@ def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], *
     if len(text) > _MOST_HEADER_BYTES // 4:
         raise ValueError(f"{path}: expected at most 256 KiB of name and metadata, got {len(text)} bytes; cut them")
     payload = save({key: x.detach().cpu().contiguous() for key, x in tensors.items()}, metadata={MARKER: text})
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        # O_EXCL: never write through a file or link that somebody else put there.
-        with os.fdopen(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666), "wb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    # Without this a power cut may forget the rename. Not every file system lets a folder be opened or synced.
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    write_atomically(path, payload)
 
 
 def read_tensors(
