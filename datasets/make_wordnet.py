@@ -146,7 +146,7 @@ def build(data: str, index: str) -> dict[str, bytes]:
         raise ValueError(f"expected {EXPECTED}, got {counted}; is the input WordNet 3.0?")
     nouns = "".join("\t".join([child, *direct]) + "\n" for child, direct in parents.items())
     return {
-        "nouns.tsv.gz": gzip.compress(nouns.encode("ascii", compresslevel=9, mtime=0)),
+        "nouns.tsv.gz": gzip.compress(nouns.encode("ascii"), compresslevel=9, mtime=0),
         "mammals.tsv": "".join(f"{child}\t{up}\n" for child, up in mammals).encode("ascii"),
         "LICENSE": licence_text(data).encode("ascii"),
         "STATS.md": STATS.format(**counted).encode(),

@@ -402,7 +402,8 @@ def test_wordnet_script_gives_the_vendored_files(shared_data, tmp_path):
     script = dataset_path("make_wordnet.py")
     out = tmp_path / "out"
     command = [sys.executable, "-B", str(script), str(source), "--index", str(index), "--out", str(out)]
-    subprocess.run(command, check=True, capture_output=True)
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in out.iterdir()) == ["LICENSE", "STATS.md", "mammals.tsv", "nouns.tsv.gz"]
     for path in out.iterdir():
         assert path.read_bytes() == (dataset_path("wordnet") / path.name).read_bytes(), path.name
