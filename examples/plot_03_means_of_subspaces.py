@@ -46,7 +46,7 @@ def run(quick=True):
     wrong = around(centre, 1, 1.6, generator).squeeze(-3)
     bad = around(wrong, k, 0.4, generator)
 
-    counts = list(range(0, k // 2 + 5, 2))
+    counts = list(range(0, k // 2 + 5, 4))
     figure, ax = plt.subplots(figsize=(8, 4.8), layout="constrained")
     for name, (mean, colour, marker, dashes) in MEANS.items():
         start, errors = time.perf_counter(), []

@@ -86,7 +86,7 @@ def test_small_tangents_come_back_to_their_last_digits(length):
     x = frames(9, 3, seed=1)
     u = tangent(x, 2, length)
     error = torch.linalg.matrix_norm(grassmann_log(x, grassmann_exp(x, u)) - u)
-    assert error <= 1e-15
+    assert error <= 1e-14  # what the rounding of the point itself leaves
 
 
 # Orthonormality and long geodesics

@@ -60,24 +60,33 @@ class BenchTable:
         if not console.is_terminal:
             console = WideConsole(file=console.file, width=170)
         table = Table(title=f"hsgeo bench {self.name}", title_justify="left", box=rich.box.SIMPLE)
-        for column in ("figure", "measured", "bar", "", "interval", "ours", "peer"):
+        for column in _COLUMNS:
             table.add_column(column, justify="left" if column in ("figure", "ours", "peer") else "right")
+        colours = {"ok": "green", "missed": "red", "": ""}
         for row in self.rows:
-            sign = "≤" if row.better == "lower" else "≥"
-            verdict = {True: Text("ok", "green"), False: Text("missed", "red"), None: Text("")}[row.passed]
-            table.add_row(
-                Text(row.figure),
-                f"{_number(row.value)}{row.unit}",
-                "" if row.bar is None else f"{sign} {_number(row.bar)}{row.unit}",
-                verdict,
-                "" if row.interval is None else f"{_number(row.interval[0])} – {_number(row.interval[1])}",
-                Text(row.ours),
-                Text(row.peer),
-            )
+            table.add_row(*(Text(cell, colours.get(cell, "")) for cell in _cells(row)))
         console.print(table)
-        for note in self.notes:
+        for note in (self.summary, *self.notes):
             console.print(Text(note))
-        console.print(Text(", ".join(f"{key} {value}" for key, value in self.environment.items()), "dim"))
+        console.print(Text(self._environment_line(), "dim"))
+
+    @property
+    def summary(self) -> str:
+        """How many bars were reached."""
+        judged = [row for row in self.rows if row.passed is not None]
+        return f"{sum(bool(row.passed) for row in judged)} of {len(judged)} bars reached."
+
+    def to_markdown(self, *, command: str) -> str:
+        """The table as a page for the documentation, with the command that made it."""
+        lines = [f"# hsgeo bench {self.name}", "", f"Made by `{command}`. {self.summary}", ""]
+        lines += ["| " + " | ".join(_COLUMNS) + " |", "|---|--:|--:|---|--:|---|---|"]
+        lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in _cells(row)) + " |" for row in self.rows]
+        for note in (*self.notes, self._environment_line() + "."):
+            lines += ["", note]
+        return "\n".join(lines) + "\n"
+
+    def _environment_line(self) -> str:
+        return ", ".join(f"{key} {value}" for key, value in self.environment.items())
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, for JSON."""
@@ -87,6 +96,22 @@ class BenchTable:
             "notes": self.notes,
             "environment": self.environment,
         }
+
+
+_COLUMNS = ("figure", "measured", "bar", "", "interval", "ours", "peer")
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    sign = "≤" if row.better == "lower" else "≥"
+    return (
+        row.figure,
+        f"{_number(row.value)}{row.unit}",
+        "" if row.bar is None else f"{sign} {_number(row.bar)}{row.unit}",
+        {True: "ok", False: "missed", None: ""}[row.passed],
+        "" if row.interval is None else f"{_number(row.interval[0])} – {_number(row.interval[1])}",
+        row.ours,
+        row.peer,
+    )
 
 
 def _number(value: float) -> str:

@@ -24,6 +24,9 @@ def bench(
     json_path: Annotated[
         Path | None, typer.Option("--json", help="Also write the rows to this file.", dir_okay=False)
     ] = None,
+    markdown_path: Annotated[
+        Path | None, typer.Option("--markdown", help="Also write the table as a page to this file.", dir_okay=False)
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Smaller sizes and fewer repetitions.")] = False,
 ) -> None:
     """Measure one table of figures beside its peers."""
@@ -34,9 +37,10 @@ def bench(
         return
     if name not in TABLES:
         raise ValueError(f"bench: expected one of {', '.join(TABLES)}, got {name!r}")
-    if json_path is not None and not json_path.parent.is_dir():
-        # Said now rather than after minutes of measuring.
-        raise ValueError(f"--json: expected a file in an existing folder, got {json_path}; create {json_path.parent}")
+    for option, path in (("--json", json_path), ("--markdown", markdown_path)):
+        if path is not None and not path.parent.is_dir():
+            # Said now rather than after minutes of measuring.
+            raise ValueError(f"{option}: expected a file in an existing folder, got {path}; create {path.parent}")
 
     from rich.console import Console
     from rich.progress import Progress
@@ -48,3 +52,6 @@ def bench(
     if json_path is not None:
         text = json.dumps(table.to_dict(), indent=2, allow_nan=False) + "\n"
         write_atomically(json_path, text.encode())
+    if markdown_path is not None:
+        command = f"hsgeo bench {name}" + (" --quick" if quick else "")
+        write_atomically(markdown_path, table.to_markdown(command=command).encode())

@@ -139,8 +139,10 @@ class _Angles(torch.autograd.Function):
         ctx.save_for_backward(x, y)
         product = _core_product(x, y)
         if product.dtype == x.dtype:
-            left, cosines, right_t = torch.linalg.svd(product, full_matrices=False)
-            right, towards = right_t.mT, left * cosines.unsqueeze(-2)
+            _, cosines, right_t = torch.linalg.svd(product, full_matrices=False)
+            right = _decoupled(product, cosines, right_t.mT)
+            towards = product @ right
+            cosines = torch.linalg.vector_norm(towards, dim=-2)
         else:  # √eps of the core is below eps of the input: squares are accurate enough, and faster
             squares, right = torch.linalg.eigh(product.mT @ product)
             cosines, right = squares.clamp_min(0).sqrt().flip(-1), right.flip(-1)
@@ -160,7 +162,7 @@ class _Angles(torch.autograd.Function):
         else:
             sines = torch.linalg.eigvalsh(gram).clamp_min(0).sqrt()
         angles[..., :count] = torch.where(small, torch.asin(sines.clamp(max=1)), angles[..., :count])
-        return angles.to(x.dtype)
+        return angles.sort(-1).values.to(x.dtype)
 
     @staticmethod
     @once_differentiable
@@ -192,6 +194,18 @@ def _core_product(x: Tensor, y: Tensor) -> Tensor:
         require_orthonormal("x", x)
         require_orthonormal("y", y)
     return product.to(core_dtype(x))
+
+
+def _decoupled(product: Tensor, cosines: Tensor, right: Tensor) -> Tensor:
+    """Right singular vectors after one Jacobi step between those of well separated cosines.
+
+    LAPACK leaves up to 20 eps of the large angles in the small ones, whose sines are then no smaller than that.
+    """
+    moved = product @ right
+    gap = cosines.square().unsqueeze(-2) - cosines.square().unsqueeze(-1)
+    apart = gap.abs() > 0.05
+    turn = torch.where(apart, (moved.mT @ moved) / torch.where(apart, gap, 1), 0)
+    return right + right @ turn
 
 
 def _small(cosines: Tensor) -> Tensor:
@@ -244,8 +258,11 @@ def _sqrt(value: Tensor) -> Tensor:
 def _log_cos_squared(angles: Tensor) -> Tensor:
     """log cos² θ without loss near 0 (through the sine) and near π/2 (through the cosine)."""
     small = angles < math.pi / 4
+    smallest = torch.finfo(angles.dtype).tiny  # the float32 number next to π/2 is above it
     of_sine = torch.log1p(-torch.where(small, angles, torch.zeros_like(angles)).sin().square())
-    return torch.where(small, of_sine, 2 * torch.where(small, torch.zeros_like(angles), angles).cos().log())
+    return torch.where(
+        small, of_sine, 2 * torch.where(small, torch.zeros_like(angles), angles).cos().clamp_min(smallest).log()
+    )
 
 
 _FROM_ANGLES = {
