@@ -4,7 +4,7 @@ Principal angles, small and large
 
 Two subspaces are compared by their principal angles. The usual recipe takes the singular values of :math:`X^\\top Y` as
 cosines and returns their arccosine. For a small angle θ the cosine is :math:`1 - θ^2/2`: below θ ≈ √eps it rounds to 1,
-and the angle is lost. :func:`~hyperspectral_geo.manifolds.principal_angles` takes the sines where the cosines are near 1.
+and the angle is lost. :func:`~hyperspectral_geo.manifolds.principal_angles` takes the sines there.
 
 The figure measures both against angles that are known by construction, and then shows six distances between
 subspaces of different dimension.
@@ -71,7 +71,7 @@ def draw_errors(ax, theta, dtype):
     for name, (angles, colour, marker) in curves.items():
         error = (angles.double() - torch.from_numpy(theta)[:, None]).abs().amax(-1)
         ax.loglog(theta, error.clamp_min(1e-19), marker, color=colour, markersize=3.5, label=name)
-        print(f"{str(dtype):14} {name:22} largest error {error.max():.1e} rad = {error.max() / eps:.2g} eps")
+        print(f"{dtype!s:14} {name:22} largest error {error.max():.1e} rad = {error.max() / eps:.2g} eps")
     ax.axhline(eps, color=GREY, linewidth=1)
     ax.annotate("eps", (10, eps), xytext=(0, 3), textcoords="offset points", ha="right", color=GREY)
     ax.axline((1e-12, 1e-12), (1.0, 1.0), color=GREY, linewidth=1, linestyle=":")
@@ -111,7 +111,7 @@ def run(quick=True):
 
 
 # %%
-# In float32 the arccosine is wrong by up to 1e-3 for every angle below that size, in float64 by up to 1e-8. On the dotted
+# In float32 the arccosine is wrong by some 1e-4 at every angle below that size, in float64 by some 1e-8. On the dotted
 # line the error is as large as the angle itself: nothing of it is left. What remains of the other error is the rounding
 # of the bases to their precision. An error of 0 is drawn at the lower rim.
 

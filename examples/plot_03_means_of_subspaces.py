@@ -70,8 +70,9 @@ def run(quick=True):
 
 
 # %%
-# Without outliers the three agree. With outliers both means are dragged in proportion to their share. The median stays
-# near the centre until about half of the points are wrong; there no mean can know which half is right.
+# Without outliers the three agree. With outliers the means are dragged along as their share grows; the median lies
+# nearer to the centre until half of the points are wrong, and there no mean can know which half is right. Beyond, it
+# goes over to the others sooner than the means do.
 
 if __name__ == "__main__":
     run(quick=True)

@@ -2,9 +2,10 @@
 Spectral bases, and where noise ends
 ====================================
 
-A :class:`~hyperspectral_geo.spectral.SpectralBasis` is an orthonormal basis and one eigenvalue a direction. Two are made
-here: one from the two factors of a low-rank update, without its dense product, and one from activations that arrive in
-batches. In the second, a few directions are planted in noise. The noise edge tells how many can be told from noise.
+A :class:`~hyperspectral_geo.spectral.SpectralBasis` is an orthonormal basis and one eigenvalue a direction. Two are
+made here: one from the two factors of a low-rank update, without its dense product, and one from activations that
+arrive in batches. In the second, a few directions are planted in noise. The noise edge tells how many can be told from
+noise.
 """
 
 import time
@@ -47,16 +48,19 @@ def draw_lora(ax, outputs, inputs, rank, generator):
     ax.plot(index, dense[:rank], "s", color=ORANGE, markersize=9, markerfacecolor="none", label="dense product")
     ax.plot(index, basis.eigenvalues, "o", color=BLUE, markersize=4, label="from_lora")
     ax.axvspan(0.5, half.p + 0.5, color=BLUE, alpha=0.08, linewidth=0, label="90 % of the energy")
-    ax.set(title="A low-rank update", xlabel="direction", ylabel="singular value", ylim=(0, None), xlim=(0.5, rank + 0.5))
+    ax.set(
+        title="A low-rank update", xlabel="direction", ylabel="singular value", ylim=(0, None), xlim=(0.5, rank + 0.5)
+    )
     ax.legend(frameon=False)
 
 
 # %%
 # From activations, with directions planted in noise
 # --------------------------------------------------
-# For d features and N rows of noise of variance σ², the eigenvalues of the covariance fill the Marchenko–Pastur bulk, which
-# ends at σ²(1 + √β)² with β = d/N. Of a finite sample the largest value fluctuates about that end. The edge adds the
-# Tracy–Widom margin, so that noise stays below it in about 99 of 100 cases; σ is read off the median eigenvalue.
+# For d features and N rows of noise of variance σ², the eigenvalues of the covariance fill the Marchenko–Pastur bulk,
+# which ends at σ²(1 + √β)² with β = d/N. Of a finite sample the largest value fluctuates about that end. The edge adds
+# the Tracy–Widom margin, so that noise stays below it in about 99 of 100 cases (a few less if there are few features);
+# σ is read off the median eigenvalue.
 
 
 def planted(rows, features, strengths, generator):
@@ -80,7 +84,7 @@ def draw_activations(ax, rows, features, generator):
     signal = basis.truncate(noise_shape=(rows, features))
     truth = SpectralBasis(directions, torch.ones(len(strengths), dtype=torch.float64), "planted")
     angles = ", ".join(f"{angle:.0f}" for angle in signal.angles(truth).rad2deg())
-    print(f"{signal.p} of {len(strengths)} planted directions rise above {edge:.3f}; angles to the true ones: {angles} degrees")
+    print(f"{signal.p} of {len(strengths)} planted directions rise above {edge:.3f}; they are {angles} degrees off")
 
     ratio = features / rows
     grid = np.linspace((1 - ratio**0.5) ** 2, (1 + ratio**0.5) ** 2, 400)
@@ -89,7 +93,9 @@ def draw_activations(ax, rows, features, generator):
     ax.plot(grid, bulk_density(grid, ratio), color=BLUE, linewidth=2, label="Marchenko–Pastur law")
     ax.plot(signal.eigenvalues, torch.full((signal.p,), 0.025), "v", color=GREEN, label="found above the edge")
     ax.axvline(float(edge), color=ORANGE, linewidth=2, linestyle=(0, (5, 2)), label="noise edge, 99 %")
-    ax.set(title=f"{rows:,} activations of {features} features", xlabel="eigenvalue of the covariance", ylabel="density")
+    ax.set(
+        title=f"{rows:,} activations of {features} features", xlabel="eigenvalue of the covariance", ylabel="density"
+    )
     ax.legend(frameon=False)
 
 
@@ -107,7 +113,7 @@ def run(quick=True):
     figure, axes = plt.subplots(1, 2, figsize=(12, 4.5), layout="constrained", width_ratios=(1, 1.4))
     draw_lora(axes[0], *((768, 512) if quick else (4096, 4096)), 16, generator)
     draw_activations(axes[1], *((1200, 240) if quick else (6000, 1200)), generator)
-    false_alarms(300, 100, 100 if quick else 2000, generator)
+    false_alarms(200, 64, 500 if quick else 5000, generator)
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
     return figure

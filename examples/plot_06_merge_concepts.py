@@ -2,10 +2,10 @@
 Merge concepts and re-weight them
 =================================
 
-Each group of emoji ("face-smiling", "plant-flower", …) is a concept: the subspace that its pictures span in the features
-of a frozen network. The concepts are merged in one common subspace, and its eigenvalues are then tuned on training
-pictures. The figure shows how many held-out pictures are given to the right group, against the dimension of that
-common subspace.
+Each group of emoji ("face-smiling", "plant-flower", …) is a concept: the subspace that its pictures span in the
+features of a frozen network. The concepts are merged in one common subspace, and its eigenvalues are then tuned on
+training pictures. The figure shows how many held-out pictures are given to the right group, against the dimension of
+that common subspace.
 """
 
 import time
@@ -50,8 +50,8 @@ def concept_bases(x, y, names):
 # %%
 # Eigenvalues from pictures that the bases have not seen
 # ------------------------------------------------------
-# A concept's own training pictures always lie close to its subspace. So the eigenvalues are tuned by cross-fitting: each
-# half of the training pictures is scored by bases of the other half.
+# A concept's own training pictures always lie close to its subspace. So the eigenvalues are tuned by cross-fitting:
+# each half of the training pictures is scored by bases of the other half.
 
 
 def halves(x, y, names):
@@ -67,8 +67,8 @@ METHODS = {
 
 
 def run(quick=True):
-    """Draw the figure; ``quick`` takes 10 groups, one split and three dimensions."""
-    groups, seeds, dims = (10, 1, (8, 16, 32, 60)) if quick else (20, 5, (8, 16, 32, 64, 120))
+    """Draw the figure; ``quick`` takes two random splits instead of ten, and fewer dimensions."""
+    groups, seeds, dims = (20, 2, (8, 16, 32, 64)) if quick else (20, 10, (8, 16, 32, 64, 96, 120))
     accuracy = {method: torch.zeros(seeds, len(dims)) for method in METHODS}
     unmerged, seconds = torch.zeros(seeds), 0.0
     for seed in range(seeds):
@@ -90,8 +90,10 @@ def run(quick=True):
                 accuracy[method][seed, i] = (space.scores(x_test).argmax(1) == y_test).double().mean()
 
     angles = principal_angles(frames[:, None], frames[None]).mean(-1).rad2deg()
-    print(f"{len(y)} training and {len(y_test)} test pictures in {groups} groups, {seeds} split(s)")
-    print(f"mean principal angle between two concepts: {angles[~torch.eye(groups, dtype=torch.bool)].mean():.0f} degrees")
+    print(f"{len(y)} training and {len(y_test)} test pictures in {groups} groups, {seeds} random splits")
+    print(
+        f"mean principal angle between two concepts: {angles[~torch.eye(groups, dtype=torch.bool)].mean():.0f} degrees"
+    )
     print(f"unmerged, one basis of rank {RANK} a concept: accuracy {unmerged.mean():.3f} (chance {1 / groups:.3f})")
     for method, values in accuracy.items():
         print(f"{method:32}", ", ".join(f"{d}: {v:.3f}" for d, v in zip(dims, values.mean(0).tolist(), strict=True)))
@@ -101,8 +103,7 @@ def run(quick=True):
     for method, (colour, marker, dashes) in METHODS.items():
         values = 100 * accuracy[method]
         ax.plot(dims, values.mean(0), color=colour, marker=marker, linestyle=dashes, linewidth=2, label=method)
-        if seeds > 1:
-            ax.fill_between(dims, values.amin(0), values.amax(0), color=colour, alpha=0.15, linewidth=0)
+        ax.fill_between(dims, values.amin(0), values.amax(0), color=colour, alpha=0.15, linewidth=0)
     ax.axhline(100 * unmerged.mean(), color="#6b7280", linewidth=1.2)
     ax.annotate(
         f"unmerged: {groups} bases of rank {RANK}",
@@ -114,14 +115,19 @@ def run(quick=True):
     )
     ax.axhline(100 / groups, color="#6b7280", linewidth=1, linestyle=":")
     ax.annotate("chance", (dims[-1], 100 / groups), (0, 4), textcoords="offset points", ha="right", color="#6b7280")
-    ax.set(xscale="log", xticks=dims, xticklabels=dims, ylim=(0, 100))
+    ax.set(xscale="log", xticks=dims, xticklabels=dims, ylim=(0, 90))
     ax.minorticks_off()
     ax.set(xlabel="dimension of the common subspace", ylabel="held-out pictures in the right group (%)")
     ax.set_title(f"{groups} groups of emoji merged in one subspace")
-    ax.legend(frameon=False, loc="center right", bbox_to_anchor=(1, 0.4))
+    ax.legend(frameon=False, loc="center right", bbox_to_anchor=(1, 0.35), title="band: range of the splits")
     ax.spines[["top", "right"]].set_visible(False)
     return figure
 
+
+# %%
+# A common subspace of about half the dimensions that the concepts have together (20 × 6) tells them apart nearly as
+# well as the separate bases. Between the three ways to choose it there is little to see on these data; differences of a
+# point or two are within the range of the splits.
 
 if __name__ == "__main__":
     run(quick=True)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         principal_angles,
         subspace_distance,
     )
+    from hyperspectral_geo.merging import merge_concepts, reweight
     from hyperspectral_geo.spectral import (
         SpectralBasis,
         effective_rank,
@@ -57,6 +58,8 @@ __all__ = [
     "HopGraph",
     "HopEmbedding",
     "fit",
+    "merge_concepts",
+    "reweight",
     "SubspaceFusion",
     "load_wordnet",
     "load_emoji",
@@ -81,6 +84,7 @@ _HOMES = {
         "principal_angles",
         "subspace_distance",
     ),
+    "merging": ("merge_concepts", "reweight"),
     "spectral": (
         "SpectralBasis",
         "effective_rank",
@@ -92,11 +96,13 @@ _HOMES = {
         "noise_edge",
     ),
 }
+# Packages and modules that are attributes too, though none of their names is.
+_PLACES = {*_HOMES, "linalg", "plotting"}
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
+    if name in _PLACES:
         return import_module(f"{__name__}.{name}")
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
@@ -106,4 +112,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_HOMES})
+    return sorted({*globals(), *__all__, *_PLACES})

@@ -24,7 +24,13 @@ __all__ = [
 def require_floating(name: str, x: object) -> None:
     """Raise ``ValueError`` unless ``x`` is a real floating-point tensor."""
     if not isinstance(x, Tensor):
-        raise ValueError(f"{name}: expected a torch.Tensor, got {type(x).__name__}; wrap it with torch.as_tensor")
+        if isinstance(getattr(x, "basis", None), Tensor):
+            remedy = f"pass {name}.basis"
+        elif isinstance(x, (list, tuple)) and any(isinstance(item, Tensor) for item in x):
+            remedy = "join its tensors with torch.stack"
+        else:
+            remedy = "convert it with torch.as_tensor"
+        raise ValueError(f"{name}: expected a torch.Tensor, got {type(x).__name__}; {remedy}")
     if not x.is_floating_point():
         raise ValueError(f"{name}: expected a real floating-point tensor, got {x.dtype}; convert with {name}.float()")
 

@@ -279,5 +279,6 @@ def cluster(
     u = randn(*batch, k, n, p, seed=seed + 1)
     u = u - centre @ (centre.mT @ u)
     length = spread * torch.linspace(0.3, 1.0, k, dtype=torch.float64)[:, None, None]
-    points = grassmann_exp(centre, u / torch.linalg.matrix_norm(u, keepdim=True) * length)
+    u = u / torch.linalg.matrix_norm(u, keepdim=True) * length if p < n else torch.zeros_like(u)
+    points = grassmann_exp(centre, u - centre @ (centre.mT @ u))
     return (points @ frames(*batch, k, p, p, seed=seed + 2)).to(dtype)

@@ -22,7 +22,7 @@ MODULES = sorted(
     for path in (ROOT / "hyperspectral_geo").rglob("*.py")
     if path.name != "__main__.py"
 )
-PACKAGES = ("manifolds", "spectral", "hyperbolic", "fusion", "data")
+PACKAGES = ("manifolds", "spectral", "hyperbolic", "merging", "fusion", "plotting", "data")
 
 
 def test_import_loads_nothing_heavy():

@@ -34,12 +34,14 @@ def run(out: Path, *, seed: int = 0, console: Console) -> dict[str, Any]:
         What ``report.json`` holds.
 
     Raises:
-        NotADirectoryError: if ``out`` is a file.
+        NotADirectoryError: if ``out`` or a folder on the way to it is a file; nothing is computed then.
     """
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    if out.exists() and not out.is_dir():
-        raise NotADirectoryError(f"out: expected a folder, got the file {out}; pass another --out")
+    # Said now rather than after the minute of computing.
+    nearest = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise NotADirectoryError(f"out: expected a folder, got the file {nearest}; pass another --out")
     start = time.perf_counter()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # training steps are small: a second thread costs more than it brings

@@ -46,7 +46,7 @@ def write_pages(
             "a map to look at, far less exact than five.",
             mammals.table(),
             disk,
-            "Poincaré disk of WordNet's mammals: general concepts near the centre, species at the rim, orders coloured",
+            "Poincaré disk of WordNet's mammals: each order a colour, lines to the direct hypernyms",
         ),
         Section(
             "Concepts as subspaces",

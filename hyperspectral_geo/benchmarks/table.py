@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,7 +16,7 @@ import torch
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["BenchTable", "Row", "environment"]
+__all__ = ["BenchTable", "Row", "environment", "worst"]
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,11 @@ class BenchTable:
         return ", ".join(f"{key} {value}" for key, value in self.environment.items())
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, for JSON."""
+        """All of it, for JSON, which has no NaN and no infinity: these become the texts "nan", "inf" and "-inf"."""
+        rows = [{**asdict(row), "passed": row.passed} for row in self.rows]
         return {
             "name": self.name,
-            "rows": [{**asdict(row), "passed": row.passed} for row in self.rows],
+            "rows": [{key: _for_json(value) for key, value in row.items()} for row in rows],
             "notes": self.notes,
             "environment": self.environment,
         }
@@ -112,6 +115,17 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.ours,
         row.peer,
     )
+
+
+def worst(errors: Iterable[float]) -> float:
+    """Largest error; a NaN counts as infinite, where ``max`` would pass over it."""
+    return max(math.inf if math.isnan(error) else error for error in errors)
+
+
+def _for_json(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_for_json(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _number(value: float) -> str:

@@ -56,7 +56,7 @@ class HopEmbedding:
         return self.scale * torch.linalg.vector_norm(pair[0] - pair[1]).item()
 
     def distances(self, sources: Int[Tensor, " m"] | None = None) -> Float[Tensor, "m n"]:
-        """Scaled distances from some concepts (all by default) to all."""
+        """Scaled distances from some concepts (default: all) to all, exact to what ``pairwise_distance`` says."""
         points = self.points
         rows = points if sources is None else points[sources]
         return self.scale * pairwise_distance(rows, points, self.geometry)

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
 __all__ = ["HopGraph"]
+
+_DENSE = 8192  # nodes up to which links are looked up in a table
+_UNNAMED = 1_000_000  # node numbers up to which gaps are taken for nodes without links
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,29 +55,19 @@ class HopGraph:
             >>> graph.names, graph.edges.tolist()
             (('sports', 'football', 'ball'), [[0, 1], [1, 2]])
         """
-        if not isinstance(edges, Tensor) and len(edges) and isinstance(edges[0][0], str):
-            found = dict.fromkeys(str(name) for pair in edges for name in pair)
-            order = list(found) if names is None else list(names)
-            numbers = {name: i for i, name in enumerate(order)}
-            unknown = next((name for pair in edges for name in pair if str(name) not in numbers), None)
-            if unknown is not None:
-                raise ValueError(f"edges: {unknown!r} is not among the {len(order)} names; add it to names")
-            pairs = torch.tensor([[numbers[str(a)], numbers[str(b)]] for a, b in edges])
-            names = order
-        else:
-            pairs = torch.as_tensor(edges)
-        pairs = pairs.reshape(0, 2).long() if pairs.numel() == 0 else pairs
-        if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.is_floating_point() or pairs.dtype == torch.bool:
-            raise ValueError(f"edges: expected integers of shape (e, 2), got {pairs.dtype} {tuple(pairs.shape)}")
-        count = int(pairs.max()) + 1 if names is None and len(pairs) else len(names or ())
-        names = tuple(str(i) for i in range(count)) if names is None else tuple(names)
-        if len(set(names)) != count:
-            raise ValueError("names: expected a different name for each node; number the repeated ones")
-        if len(pairs) and (int(pairs.min()) < 0 or int(pairs.max()) >= count):
+        pairs, names = _numbered(edges, names)
+        lowest, highest = (int(pairs.min()), int(pairs.max())) if len(pairs) else (0, -1)
+        if names is None and highest >= max(_UNNAMED, 100 * len(pairs)):
+            # A key of some other table read as a node number would ask for that many names.
             raise ValueError(
-                f"edges: expected node numbers 0 to {count - 1}, got {int(pairs.min())} to {int(pairs.max())}"
+                f"edges: expected node numbers from 0 without large gaps, got {highest} among {len(pairs)} links; "
+                "pass names, or renumber with torch.unique(edges, return_inverse=True)"
             )
-        pairs = pairs.long()
+        names = tuple(str(i) for i in range(highest + 1)) if names is None else tuple(names)
+        if len(set(names)) != len(names):
+            raise ValueError("names: expected a different name for each node; number the repeated ones")
+        if lowest < 0 or highest >= len(names):
+            raise ValueError(f"edges: expected node numbers from 0 to {len(names) - 1}, got {lowest} to {highest}")
         if not directed:
             pairs = torch.cat([pairs, pairs.flip(1)])
         return cls(names, torch.unique(pairs[pairs[:, 0] != pairs[:, 1]], dim=0), directed)
@@ -85,6 +79,8 @@ class HopGraph:
         """Whether each source links to its target; shapes broadcast."""
         if self._dense is not None:
             return self._dense[sources, targets]
+        if len(self.edges) == 0:
+            return torch.zeros(torch.broadcast_shapes(sources.shape, targets.shape), dtype=torch.bool)
         keys = self.edges[:, 0] * len(self) + self.edges[:, 1]
         wanted = sources * len(self) + targets
         return keys[torch.searchsorted(keys, wanted).clamp_max(len(keys) - 1)] == wanted
@@ -92,8 +88,50 @@ class HopGraph:
     @cached_property
     def _dense(self) -> Tensor | None:
         """Adjacency as a table while it stays below 64 MB: a look-up costs a third of a search."""
-        if len(self) > 8192 and len(self.edges):
+        if len(self) > _DENSE:
             return None
         table = torch.zeros(len(self), len(self), dtype=torch.bool)
         table[self.edges[:, 0], self.edges[:, 1]] = True
         return table
+
+
+def _numbered(edges: object, names: Sequence[str] | None) -> tuple[Tensor, Sequence[str] | None]:
+    """Links as (e, 2) int64, and the names if any are known."""
+    if not isinstance(edges, Tensor):
+        pairs = _listed(edges)
+        if any(isinstance(end, str) for pair in pairs[:1] for end in pair):
+            return _from_names(pairs, names)
+        try:
+            edges = torch.tensor(pairs)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(f"edges: expected pairs of names or of node numbers, got others: {error}") from None
+    links = edges.reshape(0, 2).long() if edges.numel() == 0 else edges
+    whole = not (links.is_floating_point() or links.is_complex() or links.dtype == torch.bool)
+    if links.ndim != 2 or links.shape[1] != 2 or not whole:
+        raise ValueError(f"edges: expected integers of shape (e, 2), got {links.dtype} {tuple(links.shape)}")
+    return links.long(), names
+
+
+def _from_names(pairs: list, names: Sequence[str] | None) -> tuple[Tensor, Sequence[str]]:
+    ends = [end for pair in pairs for end in pair]
+    other = next((end for end in ends if not isinstance(end, str)), None)
+    if other is not None:
+        raise ValueError(f"edges: expected names on both ends of every link, got {other!r}")
+    order = list(dict.fromkeys(ends)) if names is None else list(names)
+    numbers = {name: i for i, name in enumerate(order)}
+    unknown = next((end for end in ends if end not in numbers), None)
+    if unknown is not None:
+        raise ValueError(f"edges: {unknown!r} is not among the {len(order)} names; add it to names")
+    return torch.tensor([numbers[end] for end in ends]).reshape(-1, 2), order
+
+
+def _listed(edges: Any) -> list:
+    """Links as a list of pairs; a name alone is not a pair, not even one of two letters."""
+    try:
+        pairs = edges.tolist() if hasattr(edges, "tolist") else list(edges)
+    except TypeError:
+        raise ValueError(f"edges: expected pairs (source, target), got {type(edges).__name__}") from None
+    for pair in pairs:
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise ValueError(f"edges: expected pairs (source, target), got {pair!r} among them")
+    return pairs

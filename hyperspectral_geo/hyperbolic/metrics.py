@@ -55,5 +55,5 @@ def reconstruction(model: HopEmbedding, graph: HopGraph, *, block: int = 1024) -
         real = position <= degrees[:, None]
         before = torch.searchsorted(others, near, right=True)
         ranks.append((before + 1)[real])
-        precision.append(((position / (before + position)) * real).sum(1) / degrees)
-    return Reconstruction(torch.cat(ranks).double().mean().item(), torch.cat(precision).double().mean().item())
+        precision.append(((position.double() / (before + position)) * real).sum(1) / degrees)
+    return Reconstruction(torch.cat(ranks).double().mean().item(), torch.cat(precision).mean().item())

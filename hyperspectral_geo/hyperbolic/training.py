@@ -47,7 +47,7 @@ def fit(
 
     Raises:
         ValueError: for an empty graph or arguments out of range.
-        FloatingPointError: if the loss stops being finite.
+        FloatingPointError: if the loss or its gradient stops being finite.
 
     References:
         M. Nickel, D. Kiela, *Poincaré embeddings for learning hierarchical representations*, NeurIPS 2017, arXiv
@@ -59,7 +59,7 @@ def fit(
         >>> model.distance("dog", "mammal") < model.distance("dog", "plant")
         True
     """
-    _require_arguments(graph, dim, geometry, scale, steps, batch, negatives, learning_rate)
+    _require_arguments(graph, dim, geometry, scale, steps, batch, negatives, learning_rate, seed)
     generator = torch.Generator().manual_seed(seed)
     tangents = torch.randn(len(graph), dim, generator=generator, dtype=torch.float64).mul_(1e-3).requires_grad_()
     adam = torch.optim.Adam([tangents], lr=learning_rate, betas=(0.9, 0.99))
@@ -67,10 +67,14 @@ def fit(
     for step in range(steps):
         adam.param_groups[0]["lr"] = learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))
         loss = _link_loss(graph, tangents, next(links), negatives, geometry, scale, generator)
-        if not bool(torch.isfinite(loss)):
-            raise FloatingPointError(f"the loss became {loss.item()} at step {step}; lower learning_rate or scale")
         adam.zero_grad()
         loss.backward()
+        assert tangents.grad is not None
+        if not bool(torch.isfinite(loss.detach() + tangents.grad.sum())):
+            raise FloatingPointError(
+                f"the loss or its gradient stopped being finite at step {step}, where the loss was {loss.item():g}; "
+                "lower learning_rate or scale"
+            )
         adam.step()
         if progress is not None and step % 10 == 9:
             progress(step + 1, loss.item())
@@ -110,14 +114,16 @@ def _rowwise(x: Tensor, y: Tensor, geometry: Geometry) -> Tensor:
     return torch.acosh(product.clamp_min(1 + torch.finfo(x.dtype).eps))
 
 
-def _require_arguments(graph, dim, geometry, scale, steps, batch, negatives, learning_rate) -> None:
+def _require_arguments(graph, dim, geometry, scale, steps, batch, negatives, learning_rate, seed) -> None:
     if len(graph.edges) == 0:
         raise ValueError("graph: expected at least one link, got none; pass edges between different nodes")
     if geometry not in ("hyperbolic", "euclidean"):
         raise ValueError(f"geometry: expected 'hyperbolic' or 'euclidean', got {geometry!r}")
     for name, value in (("dim", dim), ("steps", steps), ("batch", batch), ("negatives", negatives)):
-        if not (isinstance(value, int) and value >= 1):
+        if not (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
             raise ValueError(f"{name}: expected a whole number >= 1, got {value!r}")
     for name, value in (("scale", scale), ("learning_rate", learning_rate)):
-        if not (math.isfinite(value) and value > 0):
+        if not (isinstance(value, (int, float)) and math.isfinite(value) and value > 0):
             raise ValueError(f"{name}: expected a finite number > 0, got {value!r}")
+    if not (isinstance(seed, int) and 0 <= seed < 2**63):
+        raise ValueError(f"seed: expected a whole number from 0 to 2^63 - 1, got {seed!r}")

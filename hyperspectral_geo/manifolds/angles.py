@@ -92,7 +92,7 @@ def subspace_distance(
         y: orthonormal columns (…, n, q), q ≠ p allowed.
         kind: one of the table.
         unequal: what p ≠ q means. ``"containment"`` (Ye and Lim's δ) is the distance from the smaller subspace to the
-            nearest one inside the larger, 0 if contained; not a metric across dimensions. ``"metric"`` adds |p − q|
+            nearest one inside the larger, 0 (to rounding) if contained; not a metric across dimensions. ``"metric"`` adds |p − q|
             angles of π/2, which is a metric on subspaces of all dimensions.
 
     Returns:
@@ -142,7 +142,6 @@ class _Angles(torch.autograd.Function):
             _, cosines, right_t = torch.linalg.svd(product, full_matrices=False)
             right = _decoupled(product, cosines, right_t.mT)
             towards = product @ right
-            cosines = torch.linalg.vector_norm(towards, dim=-2)
         else:  # √eps of the core is below eps of the input: squares are accurate enough, and faster
             squares, right = torch.linalg.eigh(product.mT @ product)
             cosines, right = squares.clamp_min(0).sqrt().flip(-1), right.flip(-1)
@@ -162,7 +161,7 @@ class _Angles(torch.autograd.Function):
         else:
             sines = torch.linalg.eigvalsh(gram).clamp_min(0).sqrt()
         angles[..., :count] = torch.where(small, torch.asin(sines.clamp(max=1)), angles[..., :count])
-        return angles.sort(-1).values.to(x.dtype)
+        return angles.to(x.dtype)
 
     @staticmethod
     @once_differentiable

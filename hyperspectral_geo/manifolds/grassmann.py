@@ -152,12 +152,13 @@ class Grassmann(Manifold):
 
     # making and checking points
 
-    def random(self, *size, dtype=None, device=None) -> Tensor:
+    def random(self, *size, dtype=None, device=None, generator: torch.Generator | None = None) -> Tensor:
         """Uniformly distributed subspaces: bases of Gaussian matrices, shape ``size`` = (…, n, p)."""
         self._assert_check_shape(size2shape(*size), "x")
         if dtype not in (None, torch.float32, torch.float64):
             raise ValueError(f"dtype: expected float32 or float64, got {dtype}; convert the result with .to")
-        return geoopt.ManifoldTensor(orthonormalize(torch.randn(*size, dtype=dtype, device=device)), manifold=self)
+        gaussian = torch.randn(*size, dtype=dtype, device=device, generator=generator)
+        return geoopt.ManifoldTensor(orthonormalize(gaussian), manifold=self)
 
     random_uniform = random
 

@@ -35,31 +35,34 @@ class ConceptSpace:
 
     def scores(self, x: Float[Tensor, "m n"]) -> Float[Tensor, "m k"]:
         """Share of each vector's energy that lies in each concept, ‖P_k z‖²/‖z‖² in [0, 1], z = diag(θ) Mᵀx."""
-        require_vectors("x", x)
-        require_finite("x", x)
-        require_same_kind(basis=self.basis, x=x)
-        if x.shape[-1] != self.basis.shape[0]:
-            raise ValueError(f"x: expected vectors of length {self.basis.shape[0]}, got shape {tuple(x.shape)}")
+        require_rows_in_space("x", x, self.basis)
         return energy_shares(x @ self.basis, self.eigenvalues, self.frames)
 
     def with_eigenvalues(self, eigenvalues: Float[Tensor, " d"]) -> ConceptSpace:
         """The same space with other eigenvalues."""
-        if eigenvalues.shape != self.eigenvalues.shape or not bool((eigenvalues > 0).all()):
+        require_same_kind(basis=self.basis, eigenvalues=eigenvalues)
+        if eigenvalues.shape != self.eigenvalues.shape:
             raise ValueError(
-                f"eigenvalues: expected {len(self.eigenvalues)} numbers > 0, got {tuple(eigenvalues.shape)}"
+                f"eigenvalues: expected shape {tuple(self.eigenvalues.shape)}, got {tuple(eigenvalues.shape)}"
             )
+        require_finite("eigenvalues", eigenvalues)
+        if not bool((eigenvalues > 0).all()):
+            raise ValueError(f"eigenvalues: expected numbers > 0, got {eigenvalues.min().item():g}")
         return replace(self, eigenvalues=eigenvalues)
 
 
 def merge_concepts(bases: Sequence[SpectralBasis], *, dim: int) -> ConceptSpace:
     """Join concepts in the d-dimensional subspace nearest to all of theirs: the flag mean, on the Grassmannian.
 
+    Only the subspaces count: the eigenvalues and the means of the bases are not used.
+
     Args:
         bases: one basis a concept, of equal dimensions n and p.
         dim: d, from p to the sum of the concepts' dimensions.
 
     Raises:
-        ValueError: for no bases, differing shapes, or a dim out of range.
+        ValueError: for no bases, differing shapes or dtypes, or a dim out of range or so small that a concept loses
+            rank.
 
     Example:
         >>> axes = torch.eye(4, dtype=torch.float64)
@@ -76,13 +79,32 @@ def merge_concepts(bases: Sequence[SpectralBasis], *, dim: int) -> ConceptSpace:
     shapes = {(b.n, b.p) for b in bases}
     if len(shapes) > 1:
         raise ValueError(f"bases: expected equal shapes (n, p), got {sorted(shapes)}; truncate them to one rank")
+    for i, b in enumerate(bases):
+        require_same_kind(**{"bases[0]": bases[0].basis, f"bases[{i}]": b.basis})
     frames = torch.stack([b.basis for b in bases])
-    if dim < frames.shape[-1]:
+    if isinstance(dim, int) and dim < frames.shape[-1]:
         raise ValueError(
             f"dim: expected at least p = {frames.shape[-1]} so that each concept keeps its rank, got {dim}"
         )
     common = flag_mean(frames, dim=dim)
-    return ConceptSpace(common, torch.ones_like(common[0]), common.mT @ frames, tuple(b.name for b in bases))
+    inside = common.mT @ frames
+    kept = torch.linalg.svdvals(inside)[:, -1]
+    if bool((kept <= 100 * torch.finfo(kept.dtype).eps).any()):
+        lost = bases[int(kept.argmin())].name
+        raise ValueError(
+            f"dim: expected enough for every concept to keep its rank, but a direction of {lost!r} is orthogonal to "
+            f"the common subspace of dimension {dim}; raise dim"
+        )
+    return ConceptSpace(common, torch.ones_like(common[0]), inside, tuple(b.name for b in bases))
+
+
+def require_rows_in_space(name: str, x: Tensor, basis: Tensor) -> None:
+    """Raise ``ValueError`` unless ``x`` is finite, of the kind of ``basis`` (n, d), and of shape (m, n)."""
+    require_vectors(name, x)
+    require_finite(name, x)
+    require_same_kind(basis=basis, **{name: x})
+    if x.ndim != 2 or x.shape[1] != basis.shape[0]:
+        raise ValueError(f"{name}: expected shape (m, {basis.shape[0]}), one vector a row, got {tuple(x.shape)}")
 
 
 def energy_shares(
@@ -90,6 +112,9 @@ def energy_shares(
 ) -> Float[Tensor, "m k"]:
     """‖P_k diag(θ)z‖²/‖diag(θ)z‖², P_k projecting on the span of diag(θ) frames_k; differentiable in θ."""
     weighted = z * eigenvalues
+    # so that squares of large or small vectors neither overflow nor vanish; a zero vector scores zero
+    largest = weighted.detach().abs().amax(-1, keepdim=True)
+    weighted = weighted / largest.clamp_min(torch.finfo(z.dtype).tiny)
     inside = orthonormalize(frames * eigenvalues.unsqueeze(-1))
     energy = (weighted @ inside).square().sum(-1).mT
     return energy / weighted.square().sum(-1, keepdim=True).clamp_min(torch.finfo(z.dtype).tiny)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hyperspectral_geo.merging.concepts import ConceptSpace, energy_shares
+from hyperspectral_geo.merging.concepts import ConceptSpace, energy_shares, require_rows_in_space
 from hyperspectral_geo.spectral import SpectralBasis
 
 __all__ = ["Fold", "reweight"]
@@ -39,15 +39,23 @@ def reweight(
     seen it; the same number of eigenvalues serves all concepts.
 
     Raises:
-        ValueError: for no folds, or labels and bases that do not match the space.
+        ValueError: for no folds or vectors, vectors, labels or bases that do not match the space, or arguments out of
+            range.
 
     Returns:
         The space with eigenvalues of geometric mean one.
     """
     if len(folds) == 0:
         raise ValueError("folds: expected at least one, got none; split the training vectors in two or more")
+    if not (steps >= 0 and penalty >= 0 and learning_rate > 0):
+        raise ValueError(
+            "steps, penalty, learning_rate: expected numbers >= 0, the last > 0, "
+            f"got {steps}, {penalty} and {learning_rate}"
+        )
     parts = [(*_in_common_coordinates(space, fold), fold.labels) for fold in folds]
     count = sum(len(labels) for *_, labels in parts)
+    if count == 0:
+        raise ValueError("folds: expected at least one vector, got none")
     log_theta = torch.zeros_like(space.eigenvalues, requires_grad=True)
     log_temperature = torch.full_like(space.eigenvalues[0], 3.0).requires_grad_()
     adam = torch.optim.Adam([log_theta, log_temperature], lr=learning_rate)
@@ -64,9 +72,15 @@ def reweight(
 
 
 def _in_common_coordinates(space: ConceptSpace, fold: Fold) -> tuple[Tensor, Tensor]:
-    k = len(space.names)
+    k, (n, p) = len(space.names), (space.basis.shape[0], space.frames.shape[-1])
+    require_rows_in_space("folds: x", fold.x, space.basis)
     if len(fold.bases) != k:
         raise ValueError(f"folds: expected {k} bases a fold, one a concept, got {len(fold.bases)}")
-    if len(fold.labels) != len(fold.x) or not bool(((fold.labels >= 0) & (fold.labels < k)).all()):
+    shapes = {tuple(b.basis.shape) for b in fold.bases}
+    if shapes != {(n, p)}:
+        raise ValueError(f"folds: expected bases of shape {(n, p)} like the space's concepts, got {sorted(shapes)}")
+    if fold.labels.dtype != torch.int64:
+        raise ValueError(f"folds: expected int64 labels, got {fold.labels.dtype}; convert with labels.long()")
+    if fold.labels.shape != fold.x.shape[:1] or not bool(((fold.labels >= 0) & (fold.labels < k)).all()):
         raise ValueError(f"folds: expected a label from 0 to {k - 1} for each of the {len(fold.x)} vectors")
     return fold.x @ space.basis, space.basis.mT @ torch.stack([b.basis for b in fold.bases])
