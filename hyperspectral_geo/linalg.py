@@ -144,7 +144,8 @@ class _Polar(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad: Tensor) -> Tensor:
         left, s, right_t = ctx.saved_tensors
-        floor = torch.finfo(s.dtype).eps * s.amax(-1, keepdim=True).clamp_min(torch.finfo(s.dtype).tiny)
+        # 1e3·tiny: the reciprocal of eps·tiny would be infinite
+        floor = (torch.finfo(s.dtype).eps * s.amax(-1, keepdim=True)).clamp_min(1e3 * torch.finfo(s.dtype).tiny)
         rotated = grad @ right_t.mT
         core = left.mT @ rotated
         sums = torch.maximum(s.unsqueeze(-1) + s.unsqueeze(-2), floor.unsqueeze(-1))

@@ -156,8 +156,8 @@ def resolve_weights(weights: Tensor | Sequence[float] | None, count: int, *, lik
     if weights is None:
         return torch.full((count,), 1.0 / max(count, 1), dtype=like.dtype, device=like.device)
     try:
-        w = torch.as_tensor(weights)
-        w = w.to(dtype=like.dtype, device=like.device) if not w.is_complex() else None
+        is_complex = isinstance(weights, Tensor) and weights.is_complex()
+        w = None if is_complex else torch.as_tensor(weights, dtype=like.dtype, device=like.device)
     except (TypeError, ValueError, RuntimeError):
         w = None
     if w is None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import torch
 from geoopt.manifolds.base import Manifold
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -25,6 +26,12 @@ from hyperspectral_geo.manifolds import (
 DTYPES = (torch.float32, torch.float64)
 BATCHES = ((), (3,), (2, 3))
 FRAMES = ((5, 2), (4, 1), (3, 3), (12, 4), (6, 5))
+
+
+def given_share(share: float, **strategies: st.SearchStrategy):
+    """``hypothesis.given`` with a share of the profile's examples, where one row of a table is an example already."""
+    examples = max(5, round(share * settings().max_examples))
+    return lambda test: settings(max_examples=examples)(given(**strategies)(test))
 
 
 def eps(x: Tensor) -> float:

@@ -8,8 +8,7 @@ import math
 import geoopt
 import pytest
 import torch
-from cases import MANIFOLDS, ManifoldCase, Situation, draws, eps, plain, randn, rotation
-from hypothesis import given
+from cases import MANIFOLDS, ManifoldCase, Situation, draws, eps, given_share, plain, randn, rotation
 from hypothesis import strategies as st
 from safetensors.torch import load, save
 from torch import Tensor
@@ -38,7 +37,7 @@ def length(s: Situation, x: Tensor, u: Tensor) -> Tensor:
 
 
 @every
-@given(draw=draws())
+@given_share(0.6, draw=draws())
 def test_projx_lands_on_the_manifold_and_repeats_itself(case: ManifoldCase, draw):
     s = draw.of(case)
     once = s.manifold.projx(s.ambient())
@@ -47,7 +46,7 @@ def test_projx_lands_on_the_manifold_and_repeats_itself(case: ManifoldCase, draw
 
 
 @every
-@given(draw=draws())
+@given_share(0.6, draw=draws())
 def test_projx_keeps_points(case: ManifoldCase, draw):
     s = draw.of(case)
     x = s.point()
@@ -55,7 +54,7 @@ def test_projx_keeps_points(case: ManifoldCase, draw):
 
 
 @spans
-@given(draw=draws())
+@given_share(0.6, draw=draws())
 def test_projx_is_the_nearest_frame(case: ManifoldCase, draw):
     s = draw.of(case)
     a = s.ambient()
@@ -64,7 +63,7 @@ def test_projx_is_the_nearest_frame(case: ManifoldCase, draw):
 
 
 @every
-@given(draw=draws())
+@given_share(0.6, draw=draws())
 def test_proju_lands_in_the_tangent_space_and_repeats_itself(case: ManifoldCase, draw):
     s = draw.of(case)
     x = s.point()
@@ -74,7 +73,7 @@ def test_proju_lands_in_the_tangent_space_and_repeats_itself(case: ManifoldCase,
 
 
 @every
-@given(draw=draws())
+@given_share(0.6, draw=draws())
 def test_proju_is_orthogonal_so_self_adjoint(case: ManifoldCase, draw):
     s = draw.of(case)
     x, a, b = s.point(), s.ambient(1), s.ambient(2)
@@ -83,7 +82,7 @@ def test_proju_is_orthogonal_so_self_adjoint(case: ManifoldCase, draw):
 
 
 @every
-@given(draw=draws(), factor=st.floats(-3, 3))
+@given_share(0.6, draw=draws(), factor=st.floats(-3, 3))
 def test_proju_is_linear(case: ManifoldCase, draw, factor):
     s = draw.of(case)
     x, a, b = s.point(), s.ambient(1), s.ambient(2)
@@ -95,7 +94,7 @@ def test_proju_is_linear(case: ManifoldCase, draw, factor):
 
 
 @every
-@given(draw=draws())
+@given_share(0.6, draw=draws())
 def test_random_and_origin_are_points(case: ManifoldCase, draw):
     s = draw.of(case)
     shape = (*s.batch, *s.size)
@@ -111,7 +110,7 @@ def test_random_and_origin_are_points(case: ManifoldCase, draw):
 
 
 @every
-@given(draw=draws())
+@given_share(0.6, draw=draws())
 def test_checks_refuse_what_is_off_the_manifold(case: ManifoldCase, draw):
     s = draw.of(case)
     x = s.point()
@@ -129,7 +128,7 @@ def test_checks_refuse_what_is_off_the_manifold(case: ManifoldCase, draw):
 
 
 @retractions
-@given(draw=draws())
+@given_share(0.6, draw=draws())
 def test_retraction_of_zero_is_the_point(case: ManifoldCase, draw):
     s = draw.of(case)
     x = s.point()
@@ -137,7 +136,7 @@ def test_retraction_of_zero_is_the_point(case: ManifoldCase, draw):
 
 
 @retractions
-@given(draw=draws())
+@given_share(0.6, draw=draws())
 def test_retraction_stays_on_the_manifold(case: ManifoldCase, draw):
     s = draw.of(case)
     x = s.point()
@@ -146,7 +145,7 @@ def test_retraction_stays_on_the_manifold(case: ManifoldCase, draw):
 
 
 @retractions
-@given(draw=in_float64)
+@given_share(0.6, draw=in_float64)
 def test_retraction_has_the_identity_as_its_derivative(case: ManifoldCase, draw):
     s = draw.of(case)
     x = s.point()
@@ -156,7 +155,7 @@ def test_retraction_has_the_identity_as_its_derivative(case: ManifoldCase, draw)
 
 
 @retractions
-@given(draw=in_float64)
+@given_share(0.6, draw=in_float64)
 def test_retraction_agrees_with_exp_to_its_order(case: ManifoldCase, draw):
     s = draw.of(case)
     x = s.point()
@@ -171,7 +170,7 @@ def test_retraction_agrees_with_exp_to_its_order(case: ManifoldCase, draw):
 
 
 @every
-@given(draw=draws())
+@given_share(0.6, draw=draws())
 def test_exp_stays_on_the_manifold(case: ManifoldCase, draw):
     s = draw.of(case)
     x = s.point()
@@ -184,7 +183,7 @@ def test_exp_stays_on_the_manifold(case: ManifoldCase, draw):
 
 
 @every
-@given(draw=draws())
+@given_share(0.6, draw=draws())
 def test_exp_of_log_is_the_other_point(case: ManifoldCase, draw):
     s = draw.of(case)
     x, y = s.pair()
@@ -192,7 +191,7 @@ def test_exp_of_log_is_the_other_point(case: ManifoldCase, draw):
 
 
 @every
-@given(draw=draws())
+@given_share(0.6, draw=draws())
 def test_log_of_exp_is_the_tangent(case: ManifoldCase, draw):
     s = draw.of(case)
     x = s.point()
@@ -201,7 +200,7 @@ def test_log_of_exp_is_the_tangent(case: ManifoldCase, draw):
 
 
 @every
-@given(draw=draws())
+@given_share(0.6, draw=draws())
 def test_log_is_a_tangent(case: ManifoldCase, draw):
     s = draw.of(case)
     x, y = s.pair()
@@ -210,7 +209,7 @@ def test_log_is_a_tangent(case: ManifoldCase, draw):
 
 
 @every
-@given(draw=draws())
+@given_share(0.6, draw=draws())
 def test_exp_of_zero_is_the_point_and_its_log_is_zero(case: ManifoldCase, draw):
     s = draw.of(case)
     x = s.point()
@@ -220,7 +219,7 @@ def test_exp_of_zero_is_the_point_and_its_log_is_zero(case: ManifoldCase, draw):
 
 
 @every
-@given(draw=in_float64)
+@given_share(0.6, draw=in_float64)
 def test_exp_has_the_identity_as_its_derivative(case: ManifoldCase, draw):
     s = draw.of(case)
     x = s.point()
@@ -233,7 +232,7 @@ def test_exp_has_the_identity_as_its_derivative(case: ManifoldCase, draw):
 
 
 @every
-@given(draw=draws())
+@given_share(0.6, draw=draws())
 def test_distance_is_the_length_of_the_log(case: ManifoldCase, draw):
     s = draw.of(case)
     x, y = s.pair()
@@ -241,7 +240,7 @@ def test_distance_is_the_length_of_the_log(case: ManifoldCase, draw):
 
 
 @every
-@given(draw=draws())
+@given_share(0.6, draw=draws())
 def test_distance_is_how_far_exp_goes(case: ManifoldCase, draw):
     s = draw.of(case)
     x = s.point()
@@ -250,7 +249,7 @@ def test_distance_is_how_far_exp_goes(case: ManifoldCase, draw):
 
 
 @every
-@given(draw=draws())
+@given_share(0.6, draw=draws())
 def test_distance_is_symmetric(case: ManifoldCase, draw):
     s = draw.of(case)
     x, y = s.pair()
@@ -258,7 +257,7 @@ def test_distance_is_symmetric(case: ManifoldCase, draw):
 
 
 @every
-@given(draw=draws())
+@given_share(0.6, draw=draws())
 def test_triangle_inequality(case: ManifoldCase, draw):
     s = draw.of(case)
     x = s.point()
@@ -269,7 +268,7 @@ def test_triangle_inequality(case: ManifoldCase, draw):
 
 
 @every
-@given(draw=draws())
+@given_share(0.6, draw=draws())
 def test_distance_is_zero_for_one_point_only(case: ManifoldCase, draw):
     s = draw.of(case)
     x = s.point()
@@ -280,7 +279,7 @@ def test_distance_is_zero_for_one_point_only(case: ManifoldCase, draw):
 
 
 @every
-@given(draw=draws())
+@given_share(0.6, draw=draws())
 def test_squared_distance_and_kept_dimensions(case: ManifoldCase, draw):
     s = draw.of(case)
     x, y = s.pair()
@@ -296,7 +295,7 @@ def test_squared_distance_and_kept_dimensions(case: ManifoldCase, draw):
 
 
 @every
-@given(draw=in_float64)
+@given_share(0.6, draw=in_float64)
 def test_gradient_of_the_squared_distance_is_minus_twice_the_log(case: ManifoldCase, draw):
     s = draw.of(case)
     x, y = s.pair()
@@ -311,7 +310,7 @@ def test_gradient_of_the_squared_distance_is_minus_twice_the_log(case: ManifoldC
 
 
 @spans
-@given(draw=draws())
+@given_share(0.6, draw=draws())
 def test_a_change_of_basis_changes_no_distance(case: ManifoldCase, draw):
     s = draw.of(case)
     x, y = s.pair()
@@ -320,7 +319,7 @@ def test_a_change_of_basis_changes_no_distance(case: ManifoldCase, draw):
 
 
 @spans
-@given(draw=draws())
+@given_share(0.6, draw=draws())
 def test_tangents_turn_with_the_basis(case: ManifoldCase, draw):
     s = draw.of(case)
     x, y = s.pair()
@@ -333,7 +332,7 @@ def test_tangents_turn_with_the_basis(case: ManifoldCase, draw):
 
 
 @every
-@given(draw=draws())
+@given_share(0.6, draw=draws())
 def test_a_motion_of_the_whole_space_moves_everything_along(case: ManifoldCase, draw):
     s = draw.of(case)
     x, y = s.pair()
@@ -352,7 +351,7 @@ def test_a_motion_of_the_whole_space_moves_everything_along(case: ManifoldCase, 
 
 
 @every
-@given(draw=draws())
+@given_share(0.6, draw=draws())
 def test_transport_ends_in_the_tangent_space(case: ManifoldCase, draw):
     s = draw.of(case)
     x, y = s.pair()
@@ -361,7 +360,7 @@ def test_transport_ends_in_the_tangent_space(case: ManifoldCase, draw):
 
 
 @every
-@given(draw=draws(), factor=st.floats(-3, 3))
+@given_share(0.6, draw=draws(), factor=st.floats(-3, 3))
 def test_transport_is_linear(case: ManifoldCase, draw, factor):
     s = draw.of(case)
     x, y = s.pair()
@@ -371,7 +370,7 @@ def test_transport_is_linear(case: ManifoldCase, draw, factor):
 
 
 @parallel
-@given(draw=draws())
+@given_share(0.6, draw=draws())
 def test_transport_keeps_inner_products(case: ManifoldCase, draw):
     s = draw.of(case)
     x, y = s.pair()
@@ -381,7 +380,7 @@ def test_transport_keeps_inner_products(case: ManifoldCase, draw):
 
 
 @parallel
-@given(draw=draws())
+@given_share(0.6, draw=draws())
 def test_transport_there_and_back_changes_nothing(case: ManifoldCase, draw):
     s = draw.of(case)
     x, y = s.pair()
@@ -390,7 +389,7 @@ def test_transport_there_and_back_changes_nothing(case: ManifoldCase, draw):
 
 
 @parallel
-@given(draw=draws())
+@given_share(0.6, draw=draws())
 def test_transport_carries_the_velocity_of_the_geodesic(case: ManifoldCase, draw):
     s = draw.of(case)
     x, y = s.pair()
@@ -399,7 +398,7 @@ def test_transport_carries_the_velocity_of_the_geodesic(case: ManifoldCase, draw
 
 
 @parallel
-@given(draw=draws())
+@given_share(0.6, draw=draws())
 def test_transport_keeps_the_angle_with_the_geodesic(case: ManifoldCase, draw):
     s = draw.of(case)
     x, y = s.pair()
@@ -410,7 +409,7 @@ def test_transport_keeps_the_angle_with_the_geodesic(case: ManifoldCase, draw):
 
 
 @every
-@given(draw=draws())
+@given_share(0.6, draw=draws())
 def test_transport_to_the_point_itself_changes_nothing(case: ManifoldCase, draw):
     s = draw.of(case)
     x = s.point()
@@ -419,7 +418,7 @@ def test_transport_to_the_point_itself_changes_nothing(case: ManifoldCase, draw)
 
 
 @retractions
-@given(draw=draws())
+@given_share(0.6, draw=draws())
 def test_combined_maps_agree_with_their_parts(case: ManifoldCase, draw):
     s = draw.of(case)
     x = s.point()
@@ -439,7 +438,7 @@ def test_combined_maps_agree_with_their_parts(case: ManifoldCase, draw):
 
 
 @every
-@given(draw=draws(), a=st.floats(-0.5, 0.5), b=st.floats(-0.5, 0.5))
+@given_share(0.6, draw=draws(), a=st.floats(-0.5, 0.5), b=st.floats(-0.5, 0.5))
 def test_geodesics_have_constant_speed(case: ManifoldCase, draw, a, b):
     s = draw.of(case)
     x = s.point()
@@ -449,7 +448,7 @@ def test_geodesics_have_constant_speed(case: ManifoldCase, draw, a, b):
 
 
 @parallel
-@given(draw=draws(), a=st.floats(0, 0.5), b=st.floats(0, 0.5))
+@given_share(0.6, draw=draws(), a=st.floats(0, 0.5), b=st.floats(0, 0.5))
 def test_geodesics_continue_along_the_transported_velocity(case: ManifoldCase, draw, a, b):
     s = draw.of(case)
     x = s.point()
@@ -459,7 +458,7 @@ def test_geodesics_continue_along_the_transported_velocity(case: ManifoldCase, d
 
 
 @every
-@given(draw=draws())
+@given_share(0.6, draw=draws())
 def test_the_midpoint_is_half_way(case: ManifoldCase, draw):
     s = draw.of(case)
     x, y = s.pair()
@@ -473,7 +472,7 @@ def test_the_midpoint_is_half_way(case: ManifoldCase, draw):
 
 
 @every
-@given(draw=draws(), factor=st.floats(-3, 3))
+@given_share(0.6, draw=draws(), factor=st.floats(-3, 3))
 def test_inner_product_is_positive_symmetric_and_bilinear(case: ManifoldCase, draw, factor):
     s = draw.of(case)
     x = s.point()
@@ -487,7 +486,7 @@ def test_inner_product_is_positive_symmetric_and_bilinear(case: ManifoldCase, dr
 
 
 @every
-@given(draw=draws())
+@given_share(0.6, draw=draws())
 def test_riemannian_gradient_represents_the_derivative(case: ManifoldCase, draw):
     s = draw.of(case)
     x, gradient = s.point(), s.ambient(5)
@@ -516,7 +515,7 @@ def evaluate(s: Situation, x: Tensor, y: Tensor, u: Tensor, v: Tensor) -> dict[s
 
 
 @retractions
-@given(draw=draws(batches=((3,), (2, 3))))
+@given_share(0.6, draw=draws(batches=((3,), (2, 3))))
 def test_a_batch_is_a_loop(case: ManifoldCase, draw):
     s = draw.of(case)
     x, y = s.pair()
@@ -529,7 +528,7 @@ def test_a_batch_is_a_loop(case: ManifoldCase, draw):
 
 
 @every
-@given(draw=draws(batches=((3,), (2, 3))))
+@given_share(0.6, draw=draws(batches=((3,), (2, 3))))
 def test_one_point_meets_many(case: ManifoldCase, draw):
     s = draw.of(case)
     x = s.point(batch=())
@@ -546,7 +545,7 @@ def test_one_point_meets_many(case: ManifoldCase, draw):
 
 
 @every
-@given(draw=draws())
+@given_share(0.6, draw=draws())
 def test_an_empty_batch_gives_an_empty_result(case: ManifoldCase, draw):
     s = draw.of(case)
     x = torch.zeros(2, 0, *s.size, dtype=s.dtype)
@@ -557,7 +556,7 @@ def test_an_empty_batch_gives_an_empty_result(case: ManifoldCase, draw):
 
 
 @every
-@given(draw=draws())
+@given_share(0.6, draw=draws())
 def test_float32_agrees_with_float64(case: ManifoldCase, draw):
     single, double = draw.of(case, dtype=torch.float32), draw.of(case, dtype=torch.float64)
     x, y = single.pair()
@@ -569,7 +568,7 @@ def test_float32_agrees_with_float64(case: ManifoldCase, draw):
 
 
 @every
-@given(draw=draws(batches=((3,),)))
+@given_share(0.6, draw=draws(batches=((3,),)))
 def test_memory_layout_does_not_matter_and_inputs_are_left_alone(case: ManifoldCase, draw):
     s = draw.of(case)
     x, y = s.pair()
@@ -585,7 +584,7 @@ def test_memory_layout_does_not_matter_and_inputs_are_left_alone(case: ManifoldC
 
 
 @every
-@given(draw=in_float64)
+@given_share(0.6, draw=in_float64)
 def test_gradients_at_one_point_are_finite(case: ManifoldCase, draw):
     s = draw.of(case)
     for function in (s.manifold.dist, s.manifold.dist2, s.manifold.logmap):
@@ -601,7 +600,7 @@ def test_gradients_at_one_point_are_finite(case: ManifoldCase, draw):
 
 
 @every
-@given(draw=draws(), scale=st.sampled_from((0.25, 0.5, 2.0, 4.0)))
+@given_share(0.6, draw=draws(), scale=st.sampled_from((0.25, 0.5, 2.0, 4.0)))
 def test_scaled(case: ManifoldCase, draw, scale):
     s = draw.of(case)
     x, y = s.pair()
@@ -623,7 +622,7 @@ def test_scaled(case: ManifoldCase, draw, scale):
 
 
 @every
-@given(draw=draws(batches=((), (3,))))
+@given_share(0.6, draw=draws(batches=((), (3,))))
 def test_product(case: ManifoldCase, draw):
     s = draw.of(case)
     product = geoopt.ProductManifold((s.manifold, s.size), (geoopt.Sphere(), 3), (s.manifold, s.size))
@@ -652,7 +651,7 @@ OPTIMISERS = {"adam": geoopt.optim.RiemannianAdam, "sgd": geoopt.optim.Riemannia
 
 @retractions
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
-@given(draw=draws(batches=((), (3,))))
+@given_share(0.6, draw=draws(batches=((), (3,))))
 def test_optimisers_decrease_a_loss_and_stay_on_the_manifold(case: ManifoldCase, optimiser, draw):
     s = draw.of(case)
     target = s.point()
@@ -673,7 +672,7 @@ def test_optimisers_decrease_a_loss_and_stay_on_the_manifold(case: ManifoldCase,
 
 
 @every
-@given(draw=draws())
+@given_share(0.6, draw=draws())
 def test_parameters_survive_a_save_without_pickle(case: ManifoldCase, draw):
     s = draw.of(case)
     module = torch.nn.Module()

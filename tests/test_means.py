@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 import torch
-from cases import DTYPES, MEANS, MeanCase, cluster, frames, projector, randn, rotation
-from hypothesis import given
+from cases import DTYPES, MEANS, MeanCase, cluster, frames, given_share, projector, randn, rotation
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -47,7 +46,7 @@ def positive(k: int, seed: int) -> Tensor:
 
 
 @every
-@given(seed=seeds)
+@given_share(0.3, seed=seeds)
 def test_the_order_of_points_does_not_matter(case, seed):
     points, weights = cluster(8, 7, 2, seed=seed), positive(8, seed)
     order = torch.randperm(8, generator=torch.Generator().manual_seed(seed))
@@ -55,7 +54,7 @@ def test_the_order_of_points_does_not_matter(case, seed):
 
 
 @every
-@given(seed=seeds)
+@given_share(0.3, seed=seeds)
 def test_whole_weights_are_repetitions(case, seed):
     points, counts = cluster(6, 7, 2, seed=seed), [1.0, 2.0, 2.0, 1.0, 1.0, 2.0]
     repeated = points.repeat_interleave(torch.tensor(counts).long(), dim=0)
@@ -63,14 +62,14 @@ def test_whole_weights_are_repetitions(case, seed):
 
 
 @every
-@given(seed=seeds, factor=st.floats(1e-6, 1e6))
+@given_share(0.3, seed=seeds, factor=st.floats(1e-6, 1e6))
 def test_only_the_ratio_of_weights_matters(case, seed, factor):
     points, weights = cluster(8, 7, 2, seed=seed), positive(8, seed)
     assert gap(case.mean(points, factor * weights), case.mean(points, weights)) <= 1e-12
 
 
 @every
-@given(seed=seeds)
+@given_share(0.3, seed=seeds)
 def test_a_point_without_weight_is_as_if_absent(case, seed):
     points, weights = cluster(8, 7, 2, seed=seed), positive(8, seed)
     weights[3] = 0
@@ -79,7 +78,7 @@ def test_a_point_without_weight_is_as_if_absent(case, seed):
 
 
 @every
-@given(seed=seeds)
+@given_share(0.3, seed=seeds)
 def test_bases_do_not_matter(case, seed):
     points, weights = cluster(8, 7, 3, seed=seed), positive(8, seed)
     turned = points @ torch.stack([rotation(3, seed + i) for i in range(8)])
@@ -87,7 +86,7 @@ def test_bases_do_not_matter(case, seed):
 
 
 @every
-@given(seed=seeds)
+@given_share(0.3, seed=seeds)
 def test_the_mean_turns_with_the_space(case, seed):
     points, weights = cluster(8, 7, 2, seed=seed), positive(8, seed)
     q = rotation(7, seed + 5)
@@ -95,7 +94,7 @@ def test_the_mean_turns_with_the_space(case, seed):
 
 
 @every
-@given(seed=seeds, spread=st.floats(1e-6, 0.7))
+@given_share(0.3, seed=seeds, spread=st.floats(1e-6, 0.7))
 def test_no_nearby_subspace_costs_less(case, seed, spread):
     points, weights = cluster(8, 7, 2, seed=seed, spread=spread), positive(8, seed)
     mean = case.mean(points, weights)
@@ -126,7 +125,7 @@ def test_a_batch_is_a_loop(case, batch, dtype):
 
 @every
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("shape", [(1, 5, 2), (3, 4, 1), (3, 3, 3), (6, 40, 5), (2, 5, 4)])
+@pytest.mark.parametrize("shape", [(1, 5, 2), (7, 4, 1), (3, 3, 3), (6, 40, 5), (2, 5, 4)])
 def test_the_mean_is_orthonormal_for_every_shape(case, shape, dtype):
     points = cluster(*shape, seed=1, dtype=dtype)
     mean = case.mean(points)
@@ -139,7 +138,7 @@ def test_the_mean_is_orthonormal_for_every_shape(case, shape, dtype):
 
 @every
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@given(seed=seeds)
+@given_share(0.3, seed=seeds)
 def test_the_mean_of_two_is_the_midpoint(case, dtype, seed):
     points = cluster(2, 7, 2, seed=seed, spread=0.5, dtype=dtype)
     mean = case.mean(points)
@@ -328,7 +327,7 @@ def test_frechet_mean_agrees_with_a_general_optimiser():
 # The median
 
 
-@given(seed=seeds)
+@given_share(0.3, seed=seeds)
 def test_the_median_withstands_outliers_below_half(seed):
     """Inliers that all are one point keep the median there as long as they hold half of the weight."""
     inlier = frames(8, 2, seed=seed)

@@ -77,7 +77,7 @@ def test_weights_sum_to_one_in_the_dtype_asked_for(weights):
     assert w.dtype == torch.float64
     assert w.sum().item() == pytest.approx(1, rel=1e-15)
     if weights is not None and len(set(weights)) == 2:
-        torch.testing.assert_close(w, torch.tensor([0.25, 0.25, 0.5], dtype=torch.float64))
+        torch.testing.assert_close(w, torch.tensor([0.25, 0.25, 0.5], dtype=torch.float64), rtol=1e-15, atol=0)
 
 
 def test_weights_keep_their_gradient_and_batch():

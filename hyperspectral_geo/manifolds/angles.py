@@ -92,8 +92,8 @@ def subspace_distance(
         y: orthonormal columns (…, n, q), q ≠ p allowed.
         kind: one of the table.
         unequal: what p ≠ q means. ``"containment"`` (Ye and Lim's δ) is the distance from the smaller subspace to the
-            nearest one inside the larger, 0 (to rounding) if contained; not a metric across dimensions. ``"metric"`` adds |p − q|
-            angles of π/2, which is a metric on subspaces of all dimensions.
+            nearest one inside the larger, 0 to rounding if contained; not a metric across dimensions. ``"metric"`` adds
+            abs(p − q) angles of π/2, which is a metric on subspaces of all dimensions.
 
     Returns:
         Shape (…), radians for geodesic and asimov. Differentiable (once); the subgradient 0 is used at distance 0.

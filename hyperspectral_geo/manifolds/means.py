@@ -118,7 +118,7 @@ def _mean(points, weights, function, tolerance, max_iterations, return_report):
         warnings.warn(
             f"{int((~report.converged).sum())} of {report.converged.numel()} means did not converge in "
             f"{report.iterations} iterations (gradient {report.gradient_norm.max().item():.3g}, asked for "
-            f"{tolerance:.3g}); raise max_iterations or tolerance, or take flag_mean if the points are nearly orthogonal",
+            f"{tolerance:.3g}); raise max_iterations or tolerance, or take flag_mean if points are nearly orthogonal",
             RuntimeWarning,
             stacklevel=3,
         )
