@@ -11,7 +11,8 @@
 # ///
 """Build ``datasets/emoji/``: image and text features of 1,906 emoji, paired, with their captions.
 
-Usage (the dependencies are listed above; a virtual environment of its own is best)::
+Usage (needs the dependencies listed above and this package, ``python -m pip install .`` in the folder of the checkout;
+a virtual environment of its own is best)::
 
     python datasets/make_emoji.py                # fetches the two npm packages with npm pack
     python datasets/make_emoji.py --pictures emoji-datasource-twitter-16.0.0.tgz --captions emojibase-data-17.0.0.tgz

@@ -8,7 +8,8 @@ Usage::
 
 Writes ``nouns.tsv.gz`` (one synset a line, in the order of ``data.noun``: its name, then the names of its direct
 hypernyms, @ and @i pointers alike), ``mammals.tsv`` (the transitive closure below ``mammal.n.01``: child, ancestor),
-``LICENSE`` and ``STATS.md``. Only the standard library is needed.
+``LICENSE`` and ``STATS.md``. Beside the standard library only this package is needed: ``python -m pip install .`` in
+the folder of the checkout.
 """
 
 from __future__ import annotations

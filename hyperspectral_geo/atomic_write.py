@@ -7,7 +7,18 @@ import os
 import secrets
 from pathlib import Path
 
-__all__ = ["write_atomically"]
+__all__ = ["require_writable", "write_atomically"]
+
+
+def require_writable(folder: Path) -> None:
+    """Raise ``OSError`` unless files can be made in ``folder``, by making one and removing it."""
+    temporary = folder / f".{secrets.token_hex(6)}.tmp"
+    try:
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        temporary.unlink()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise type(error)(f"{folder}: expected a folder to write to, got {reason!r}; pass another") from error
 
 
 def write_atomically(path: str | os.PathLike[str], payload: bytes) -> Path:
@@ -22,6 +33,8 @@ def write_atomically(path: str | os.PathLike[str], payload: bytes) -> Path:
         OSError: if the folder is missing or not writable, or the disk is full.
     """
     path = Path(path)
+    if not path.parent.exists():
+        raise FileNotFoundError(f"{path}: expected a file in an existing folder, got none at {path.parent}; create it")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         # O_EXCL: never write through a file or link that somebody else put there. O_BINARY exists on Windows only.

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,14 @@ def test_every_command_explains_itself(command: str):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["nonsense"], ["demo", "--seed", "-1"], ["demo", "--seed", "x"], ["doctor", "-z"]]
+    "arguments",
+    [
+        ["nonsense"],
+        ["demo", "--seed", "-1"],
+        ["demo", "--seed", "x"],
+        ["demo", "--seed", str(2**63 - 1)],
+        ["doctor", "-z"],
+    ],
 )
 def test_wrong_usage_exits_with_2(arguments: list[str], monkeypatch: pytest.MonkeyPatch):
     assert run_main(monkeypatch, *arguments) == 2
@@ -104,6 +112,47 @@ def test_bench_refuses_a_json_path_in_no_folder(
 ):
     assert run_main(monkeypatch, "bench", "manifolds", "--json", str(tmp_path / "no" / "rows.json")) == 2
     assert "existing folder" in " ".join(capsys.readouterr().err.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    def fail(*_, **__) -> None:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    "error", [ModuleNotFoundError("pymanopt is not installed; python -m pip install x"), FloatingPointError("the loss")]
+)
+def test_what_a_command_raises_is_one_paragraph(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    stub = types.SimpleNamespace(run=raising(error))
+    monkeypatch.setitem(sys.modules, "hyperspectral_geo.benchmarks.manifolds", stub)
+    assert run_main(monkeypatch, "bench", "manifolds") == 2
+    said = capsys.readouterr().err
+    assert f"hsgeo: {error}\n" in said
+    assert "Traceback" not in said
+
+
+def test_bench_without_its_extra_names_the_remedy(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr("hyperspectral_geo.benchmarks.manifolds.find_spec", lambda _: None)
+    assert run_main(monkeypatch, "bench", "manifolds") == 2
+    assert "'hyperspectral-geo[bench]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["demo", "--out"], ["bench", "manifolds", "--json"], ["bench", "manifolds", "--markdown"]]
+)
+def test_a_folder_that_takes_no_files_is_refused_at_once(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("hyperspectral_geo.benchmarks.demo.measure_mammals", lambda *_: pytest.fail("computed"))
+    monkeypatch.setattr("hyperspectral_geo.benchmarks.manifolds.run", lambda **_: pytest.fail("computed"))
+    monkeypatch.setattr("hyperspectral_geo.atomic_write.os.open", raising(PermissionError(13, "Permission denied")))
+    assert run_main(monkeypatch, *arguments, str(tmp_path / "new")) == 2
+    assert f"{tmp_path}: expected a folder to write to, got 'Permission denied'" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

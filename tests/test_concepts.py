@@ -228,6 +228,9 @@ def test_one_concept_alone_has_nothing_to_tell_apart():
 F32 = torch.float32
 BASES = {
     "none": (lambda: ([], 1), "bases: expected at least one concept"),
+    "numbers": (lambda: ([1, 2], 1), "bases: expected SpectralBasis, got int"),
+    "tensors": (lambda: ([torch.eye(3, 1)], 1), "bases: expected SpectralBasis, got Tensor"),
+    "one alone": (lambda: (concepts(1)[0], 2), "bases: expected a list of SpectralBasis, got SpectralBasis"),
     "differing p": (lambda: ([*concepts(1, 2), *concepts(1, 3)], 4), "bases: expected equal shapes"),
     "differing n": (lambda: ([*concepts(1, 2), concept(torch.eye(7, 2).double())], 3), "bases: expected equal shapes"),
     "differing dtypes": (lambda: ([*concepts(1), *concepts(1, dtype=F32)], 3), "bases.1.: expected dtype"),
@@ -299,6 +302,13 @@ FOLDS = {
     "labels of another concept": (lambda: [Fold(X, Y + 1, concepts())], "a label from 0 to 2"),
     "negative labels": (lambda: [Fold(X, Y - 1, concepts())], "a label from 0 to 2"),
     "labels as floats": (lambda: [Fold(X, Y.double(), concepts())], "int64 labels"),
+    "labels in a list": (lambda: [Fold(X, [0, 1, 2], concepts())], "int64 labels, got list"),
+    "labels elsewhere": (lambda: [Fold(X, Y.to("meta"), concepts())], "labels on cpu like x, got meta"),
+    "bases of another dtype": (
+        lambda: [Fold(X, Y, concepts(dtype=F32))],
+        "bases of torch.float64 on cpu like the space, got torch.float32",
+    ),
+    "numbers for bases": (lambda: [Fold(X, Y, [1, 2, 3])], "bases: expected SpectralBasis, got int"),
     "labels as int32": (lambda: [Fold(X, Y.int(), concepts())], "int64 labels"),
     "only the last is bad": (lambda: [Fold(X, Y, concepts()), Fold(X, Y[:5], concepts())], "a label from 0 to 2"),
 }

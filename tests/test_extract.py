@@ -117,6 +117,13 @@ class LargestTensor(TorchDispatchMode):
         return out
 
 
+def test_lora_of_factors_far_apart_in_size():
+    a, b = torch.rand(2, 5), torch.rand(7, 2)
+    expected = from_lora(a, b)
+    found = from_lora(1e-30 * a, 1e30 * b)
+    torch.testing.assert_close(found.eigenvalues, expected.eigenvalues)
+
+
 def test_lora_never_forms_the_product():
     n, r = 200_000, 4
     a, b = torch.randn(r, n), torch.randn(n, r)
@@ -191,6 +198,15 @@ def test_streams_merge_and_take_any_leading_shape():
         assert stream.rows == 100
         torch.testing.assert_close(stream.basis().eigenvalues, expected.eigenvalues)
         torch.testing.assert_close(stream.basis().mean, expected.mean)
+
+
+def test_a_refused_batch_leaves_the_stream_as_it_was(unchecked: None):
+    stream, x = ActivationStream(), torch.randn(5, 4)
+    for bad in (torch.full((5, 3), torch.nan), torch.ones(5, 2, dtype=torch.long)):
+        with pytest.raises(ValueError, match="batch 0"):
+            stream.update(bad)
+    stream.update(x)
+    assert stream.basis() == from_activations(x)
 
 
 def test_one_pass_and_memory_that_does_not_grow():
@@ -340,6 +356,12 @@ def test_every_kind_of_graph_gives_the_same_basis():
     torch.testing.assert_close(heat.eigenvalues, torch.exp(-2 * heat.frequencies))
 
 
+def test_two_nodes_as_an_edge_index_and_as_an_adjacency():
+    both = torch.tensor([[0, 1], [1, 0]])
+    assert from_graph(both, rank=2, n_nodes=2) == from_graph(both.double(), rank=2)
+    assert from_graph(both.bfloat16(), rank=2) == from_graph(both.bool(), rank=2) == from_graph(both.double(), rank=2)
+
+
 def test_nodes_may_be_renumbered():
     graph = nx.gnm_random_graph(40, 90, seed=5)
     adjacency = nx.to_numpy_array(graph)
@@ -354,6 +376,7 @@ def test_nodes_may_be_renumbered():
 W = torch.eye(3, 4)
 X = torch.arange(12.0).reshape(6, 2)
 EDGES = torch.tensor([[0, 1], [1, 2]])
+LARGE = torch.full((3, 4), 1e30)
 PATH = nx.path_graph(4)
 BAD: dict[str, tuple[Any, str]] = {
     "weights integer": (lambda: from_weights(W.long()), "w: expected a real floating-point tensor, got torch.int64"),
@@ -369,6 +392,20 @@ BAD: dict[str, tuple[Any, str]] = {
     ),
     "weights rank": (lambda: from_weights(W, rank=4), r"rank: expected 1 <= rank <= 3 \(the numerical rank"),
     "weights side": (lambda: from_weights(W, side="left"), "side: expected 'output', 'input' or 'both', got 'left'"),
+    "weights float8": (
+        lambda: from_weights(W.to(torch.float8_e4m3fn)),
+        r"w: expected float16, .* got torch.float8_e4m3fn; convert with w.float\(\)",
+    ),
+    "lora scale a text": (lambda: from_lora(W, torch.ones(5, 3), scale="1"), "scale: expected a real number, got '1'"),
+    "lora overflow": (
+        lambda: from_lora(LARGE, LARGE.T),
+        "lora_a, lora_b: expected eigenvalues within the range of torch.float32, got .*; .* or pass float64",
+    ),
+    "lora underflow": (lambda: from_lora(1 / LARGE, 1 / LARGE.T), "within the range of torch.float32"),
+    "lora overflow in float64": (
+        lambda: from_lora(LARGE.double() ** 6, LARGE.T.double() ** 6),
+        "within the range of torch.float64, got inf; rescale the data$",
+    ),
     "lora swapped": (lambda: from_lora(torch.ones(9, 2), torch.ones(2, 8)), "A comes first, B second"),
     "lora dtypes": (lambda: from_lora(W, torch.ones(5, 3).double()), "lora_b: expected dtype torch.float32"),
     "lora scale": (lambda: from_lora(W, torch.ones(5, 3), scale=0.0), "scale: expected a finite number other than 0"),
@@ -386,6 +423,16 @@ BAD: dict[str, tuple[Any, str]] = {
     "activations dtype": (lambda: from_activations([X, X.double()]), "batch 1: expected torch.float32 like the first"),
     "activations nan": (lambda: from_activations([X, X, X / 0]), "batch 2: expected finite entries"),
     "activations scalar": (lambda: from_activations(torch.tensor(1.0)), r"batch 0: expected shape \(\.\.\., n\)"),
+    "activations float8": (lambda: from_activations(X.to(torch.float8_e5m2)), "batch 0: expected float16, .* got"),
+    "activations too small": (
+        lambda: from_activations(1e-30 * X),
+        "activations: expected eigenvalues within the range of torch.float32, got .*; rescale the data or pass float64",
+    ),
+    "activations too large": (lambda: from_activations(1e30 * X), "within the range of torch.float32"),
+    "activations too small for float64": (
+        lambda: from_activations(1e-200 * X.double()),
+        "within the range of torch.float64, got 0; rescale the data$",
+    ),
     "activations constant": (lambda: from_activations(torch.ones(5, 3)), "expected data that vary, got constant data"),
     "activations rank": (lambda: from_activations(X, rank=2), r"rank: expected 1 <= rank <= 1 \(the numerical rank"),
     "covariance shape": (lambda: from_covariance(W), r"c: expected a square matrix, got \(3, 4\)"),
@@ -403,7 +450,7 @@ BAD: dict[str, tuple[Any, str]] = {
         r"got a directed one; use graph.to_undirected\(\)",
     ),
     "graph one-way": (
-        lambda: from_graph(EDGES, rank=1),
+        lambda: from_graph(EDGES, rank=1, n_nodes=3),
         "got weights 1 and 0 for 0-1 and its reverse; .*to_undirected",
     ),
     "graph empty": (lambda: from_graph(nx.Graph(), rank=1), "graph: expected at least one node, got none"),
@@ -422,6 +469,27 @@ BAD: dict[str, tuple[Any, str]] = {
         "edge_weight: expected 2 numbers, one an edge, got 3",
     ),
     "graph time": (lambda: from_graph(PATH, rank=1, time=-1.0), "time: expected a finite number > 0, got -1.0"),
+    "graph time a text": (lambda: from_graph(PATH, rank=1, time="a"), "time: expected a real number, got 'a'"),
+    "graph nodes 2.5": (lambda: from_graph(EDGES, rank=1, n_nodes=2.5), "n_nodes: expected a whole number, got 2.5"),
+    "graph complex": (lambda: from_graph(np.eye(2) * 1j, rank=1), "graph: expected real edge weights, got complex128"),
+    "graph complex sparse": (lambda: from_graph(sp.eye_array(2) * 1j, rank=1), "graph: expected real edge weights"),
+    "graph complex tensor": (lambda: from_graph(torch.eye(2) * 1j, rank=1), "graph: expected real edge weights"),
+    "graph complex networkx": (
+        lambda: from_graph(nx.Graph([(0, 1, {"weight": 1j})]), rank=1),
+        "graph: expected real edge weights",
+    ),
+    "graph complex weights": (
+        lambda: from_graph(Data(edge_index=EDGES, edge_weight=torch.ones(2) * 1j, num_nodes=3), rank=1),
+        "edge_weight: expected real edge weights",
+    ),
+    "graph ambiguous": (
+        lambda: from_graph(torch.tensor([[0, 1], [1, 0]]), rank=1),
+        r"got 2x2 whole numbers, which may be either; pass an adjacency as graph.double\(\)",
+    ),
+    "graph heavy": (
+        lambda: from_graph(1e308 * (np.ones((2, 2)) - np.eye(2)), rank=1),
+        r"graph: expected edge weights whose sum is at most 1e\+150, got one of 1e\+308; divide",
+    ),
     "graph dtype": (
         lambda: from_graph(PATH, rank=1, dtype=torch.half),
         "dtype: expected torch.float32 or torch.float64",

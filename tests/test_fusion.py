@@ -235,9 +235,13 @@ def test_bad_pairs_are_refused(views, message):
         ({"ridge": -1.0}, "ridge: expected"),
         ({"ridge": float("nan")}, "ridge: expected"),
         ({"ridge": (0.1, -0.1)}, "ridge: expected"),
+        ({"ridge": (1.0, 2.0, 3.0)}, "ridge: expected one number, or one for each of the two views, got 3"),
+        ({"ridge": "a"}, "ridge: expected a finite number >= 0, got 'a'"),
         ({"n_components": 0}, "n_components: expected"),
+        ({"n_components": 2.5}, "n_components: expected a whole number, 1 or more, got 2.5"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_bad_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         rcca(X, Y, **options)
@@ -282,9 +286,13 @@ def test_of_equal_ridges_the_largest_wins():
         ({"folds": 11}, "folds: expected"),
         ({"ridges": ()}, "ridges: expected"),
         ({"ridges": (0.0, 1.0)}, "ridges: expected"),
+        ({"ridges": ("a",)}, "ridges: expected"),
+        ({"folds": "3"}, "folds: expected"),
+        ({"n_components": 2.5}, "n_components: expected"),
         ({"ridges": (1.0, float("inf"))}, "ridges: expected"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_bad_searches_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         select_ridge(X, Y, **options)
@@ -399,7 +407,17 @@ def test_few_pairs_mean_fewer_folds():
     SubspaceFusion(ridge=1.0).fit([x[:2], y[:2]])
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_misuse_of_the_class_is_refused():
+    for made in (lambda: SubspaceFusion(2.5), lambda: SubspaceFusion(folds="3")):
+        with pytest.raises(ValueError, match="expected a whole number, 1 or more"):
+            made()
+    with pytest.raises(ValueError, match="ridge: expected a finite number >= 0, got 'a'"):
+        SubspaceFusion(ridge="a").fit([X, Y])
+    with pytest.raises(ValueError, match="views: expected two, .* got NoneType"):
+        SubspaceFusion().fit(None)
+    with pytest.raises(ValueError, match="x: expected a torch.Tensor, got NoneType"):
+        SubspaceFusion().fit([None, Y])
     with pytest.raises(ValueError, match="n_components"):
         SubspaceFusion(0)
     with pytest.raises(ValueError, match="call fit first"):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hyperspectral_geo.linalg import polar
-from hyperspectral_geo.manifolds import grassmann_exp, grassmann_log, grassmann_transport, principal_angles
+from hyperspectral_geo.manifolds import Grassmann, grassmann_exp, grassmann_log, grassmann_transport, principal_angles
 
 SHAPES = [(5, 2), (4, 1), (3, 3), (12, 4), (6, 5)]
 
@@ -261,3 +261,31 @@ def test_second_derivatives_are_refused_not_wrong():
     (grad,) = torch.autograd.grad(grassmann_exp(x, u).square().mul(torch.arange(2.0)).sum(), u, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         grad.sum().backward()
+
+
+def test_long_oblique_or_overflowing_input_is_refused(unchecked):
+    x = torch.eye(6, 2)
+    huge = torch.zeros(6, 2)
+    huge[5, 0] = 1e25
+    for call, message in (
+        (lambda: grassmann_exp(x, huge), "overflow"),
+        (lambda: grassmann_log(2 * x, x), "orthonormal"),
+        (lambda: grassmann_log(x, 2 * x), "orthonormal"),
+        (lambda: grassmann_transport(x, torch.ones(6, 2), huge), "horizontal"),
+        *(
+            (
+                lambda r=r: Grassmann(r).retr(torch.eye(6, 3) * torch.tensor([1.0, 1, 0]), torch.zeros(6, 3)),
+                "orthonormal",
+            )
+            for r in ("qr", "polar", "cayley")
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+def test_cayley_takes_the_horizontal_part():
+    x = torch.eye(6, 2, dtype=torch.float64)
+    u = torch.linspace(-1, 1, 12, dtype=torch.float64).reshape(6, 2)
+    y = Grassmann("cayley").retr(x, u)
+    torch.testing.assert_close(y.mT @ y, torch.eye(2, dtype=torch.float64), rtol=0, atol=1e-14)

@@ -252,6 +252,7 @@ BAD = {
     "learning_rate negative": {"learning_rate": -0.1},
     "learning_rate infinite": {"learning_rate": math.inf},
     "seed a float": {"seed": 1.5},
+    "seed a boolean": {"seed": True},
     "seed negative": {"seed": -1},
     "seed too large": {"seed": 2**70},
 }

@@ -164,6 +164,7 @@ BAD = {
     "a key read as a number": ([(2**62, 1)], None, "without large gaps"),
     "repeated names": ([(0, 1)], ["a", "a"], "different name"),
     "repeated names of named links": ([("a", "b")], ["a", "b", "a"], "different name"),
+    "a number for names": ([(0, 1)], 5, "names: expected one name a node, got 5"),
     "unknown name": ([("a", "b")], ["a"], "'b' is not among the 1 names"),
     "numbers without nodes": ([(0, 1)], [], "names|node numbers"),
 }

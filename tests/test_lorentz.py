@@ -328,3 +328,63 @@ def test_lists_of_half_precision_are_computed_in_double():
     x = torch.tensor([0.0, 1.0, 2.0], dtype=torch.float16)
     assert Lorentz().dist0(x).item() == pytest.approx(math.asinh(math.sqrt(5)), rel=1e-3)
     assert Lorentz().dist(x, x).item() == 0
+
+
+@pytest.mark.parametrize("k", [2.0, 0.3])
+@pytest.mark.parametrize(("dtype", "radius"), [(torch.float32, 12), (torch.float32, 18), (torch.float64, 25)], ids=str)
+def test_distance_at_curvatures_whose_root_is_not_exact(k, dtype, radius):
+    """Coordinates divided by √k would be rounded anew: at r = 18 in float32 that moves points by their distance."""
+    manifold = Lorentz(k)
+    for seed in range(5):
+        x, y = (math.sqrt(k) * v for v in pair_at(radius, torch.float64, seed))
+        x, y = x.to(dtype), y.to(dtype)
+        true = exact_distance(x, y, k)
+        x.requires_grad_()
+        distance = manifold.dist(x, y)
+        distance.backward()
+        assert abs(distance.item() / true - 1) <= 8 * ULP[dtype]
+        gradient = exact_gradient(x.detach(), y, k)
+        scale = mp.sqrt(dot(gradient, gradient))
+        error = mp.sqrt(mp.fsum((mp.mpf(a) - b) ** 2 for a, b in zip(x.grad[1:].tolist(), gradient, strict=True)))
+        assert error <= 16 * ULP[dtype] * scale
+
+
+@pytest.mark.parametrize(("dtype", "radius"), [(torch.float32, 80), (torch.float64, 60), (torch.float64, 100)], ids=str)
+def test_distance_at_the_ends_of_the_valid_range(dtype, radius):
+    with mp.workdps(200):
+        for seed in range(4):
+            x, y = pair_at(radius, dtype, seed)
+            true = exact_distance(x, y)
+            assert abs(Lorentz().dist(x, y).item() / true - 1) <= 8 * ULP[dtype]
+
+
+def test_curvature_takes_gradients():
+    def distance(root: Tensor) -> Tensor:
+        manifold = Lorentz(1.0)
+        del manifold.k
+        manifold.k = root.square()
+        return manifold.dist(x, y)
+
+    x, y = randn(5, 4, seed=1), randn(5, 4, seed=2)
+    assert torch.autograd.gradcheck(distance, (torch.tensor(1.3, dtype=torch.float64, requires_grad=True),))
+
+
+@pytest.mark.parametrize("radius", [0.0, 3.0, 10.0])  # beyond, float32 tangents are rounded by more than their norm
+def test_transport_from_and_to_the_origin_and_norm_at_large_radius(radius):
+    manifold = Lorentz()
+    direction = randn(4, seed=3)
+    direction = torch.cat([torch.zeros(1, dtype=torch.float64), direction / direction.norm() * radius]).float()
+    y = manifold.expmap0(direction)
+    u = torch.cat([torch.zeros(1), randn(4, seed=4).float()])
+    there = manifold.transp0(y, u)
+    assert manifold.norm(y, there).item() == pytest.approx(u.norm().item(), rel=1e-3)
+    if radius <= 3:
+        torch.testing.assert_close(manifold.transp0back(y, there), u, rtol=0, atol=1e-4)
+
+
+def test_random_points_alone_and_in_a_product():
+    manifold = Lorentz(2.0)
+    assert manifold.check_point(manifold.random(7, 5))
+    assert manifold.check_point(manifold.origin(3, 5, dtype=torch.float64))
+    product = geoopt.ProductManifold((manifold, 4), (geoopt.Sphere(), 3))
+    assert product.check_point(product.random(7))

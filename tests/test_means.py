@@ -247,21 +247,32 @@ def test_float32_gradients_agree_with_float64(case):
 # Iterations and reports
 
 
+def in_the_tangent_space(case: MeanCase, points: Tensor) -> Tensor:
+    """The mean of points that are close to each other, computed as if the manifold were flat."""
+    base = points[0]
+    logs = grassmann_log(base, points)
+    mean = logs.mean(0)
+    for _ in range(2000 if case.name == "median" else 0):
+        w = 1 / torch.linalg.matrix_norm(logs - mean).clamp_min(1e-300)
+        mean = (w[:, None, None] * logs).sum(0) / w.sum()
+    return grassmann_exp(base, mean)
+
+
 @iterative
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("spread", [1e-9, 1e-6, 1e-4, 1e-2, 0.2, 0.7])
 def test_converges_at_any_spread(case, spread, dtype):
     """The stopping rule scales with the dtype, and the median measures distances below the root of eps."""
-    points = cluster(9, 40, 4, seed=2, spread=spread, dtype=dtype)
+    points = cluster(9, 20, 3, seed=2, spread=spread, dtype=dtype)
     mean, report = case.mean(points, return_report=True)
     assert report.converged.all()
     assert report.iterations < 200
-    exact = orthonormalize(points.double())
-    least = case.mean(exact)
-    uniform = torch.ones(9, dtype=torch.float64)
-    if spread > 1e3 * torch.finfo(dtype).eps:
-        excess = cost(case, orthonormalize(mean.double()), exact, uniform) / cost(case, least, exact, uniform)
-        assert excess <= 1 + (1e-3 if dtype == torch.float32 else 1e-10 + 1e3 * torch.finfo(dtype).eps / spread)
+    eps = torch.finfo(dtype).eps
+    if 1e3 * eps < spread <= 1e-2:
+        exact, uniform = orthonormalize(points.double()), torch.ones(9, dtype=torch.float64)
+        least = cost(case, in_the_tangent_space(case, exact), exact, uniform)
+        found = cost(case, orthonormalize(mean.double()), exact, uniform)
+        assert found <= least * (1 + 1e-9 + spread**2 + 100 * (eps / spread))
     if dtype == torch.float64:
         assert report.gradient_norm.max() <= 30 * report.tolerance
 
@@ -372,8 +383,6 @@ def test_three_points_on_a_geodesic_have_the_middle_one_as_median():
 def test_flag_mean_is_the_leading_eigenspace(sizes, dim, n):
     points = [frames(n, p, seed=i) for i, p in enumerate(sizes)]
     weights = positive(len(sizes), 9)
-    if dim is not None and dim > min(n, sum(sizes)):
-        pytest.skip("more than there is")
     mean = flag_mean(points, weights, dim=dim)
     total = sum(w * projector(x) for w, x in zip(weights / weights.sum(), points, strict=True))
     values, vectors = np.linalg.eigh(total.numpy())

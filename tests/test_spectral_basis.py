@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import pickle
+import re
 import struct
 from collections.abc import Callable
 from contextlib import suppress
@@ -178,6 +179,13 @@ def test_file_round_trip_is_exact(tmp_path: Path, dtype: torch.dtype):
     again.save(tmp_path / "b.safetensors")
     assert (tmp_path / "b.safetensors").read_bytes() == first
     assert [p.name for p in tmp_path.iterdir()] == ["b.safetensors"]
+
+
+def test_a_missing_folder_is_named(tmp_path: Path):
+    path = tmp_path / "no" / "basis.safetensors"
+    with pytest.raises(FileNotFoundError, match=re.escape(f"{path}: expected a file in an existing folder")):
+        make().save(path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_header_that_starts_like_a_pickle_is_read(tmp_path: Path):
@@ -372,6 +380,13 @@ BAD = {
     "energy": (lambda: make().truncate(energy=2.0), r"energy: expected a fraction in \(0, 1\]"),
     "nothing above": (lambda: make().truncate(above=99.0), "no eigenvalue rises above 99 .the largest is 16"),
     "nan above": (lambda: make().truncate(above=float("nan")), "above: expected a number, got nan"),
+    "noise_shape a number": (
+        lambda: make().truncate(noise_shape=5),
+        r"noise_shape: expected two whole numbers \(rows, columns\), got 5",
+    ),
+    "energy a text": (lambda: make().truncate(energy="a"), "energy: expected a real number, got 'a'"),
+    "above a text": (lambda: make().truncate(above="a"), "above: expected a real number, got 'a'"),
+    "sigma a text": (lambda: make().truncate(noise_shape=(12, 4), sigma="a"), "sigma: expected a real number"),
     "lone sigma": (lambda: make().truncate(rank=1, sigma=1.0), "sigma: goes with noise_shape only"),
     "edge of a graph": (
         lambda: make(kind="smoothness").truncate(noise_shape=(12, 4)),

@@ -163,3 +163,33 @@ def test_can_stand_in_for_geoopts():
     torch.testing.assert_close(ours.expmap(x, u), theirs.expmap(x, u), rtol=0, atol=1e-9)
     torch.testing.assert_close(ours.expmap(x[None], u.expand(4, 6, 3))[2], ours.expmap(x, u), rtol=0, atol=1e-14)
     torch.testing.assert_close(ours.expmap(x.expand(4, 6, 3), u)[2], ours.expmap(x, u), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(("n", "p", "length"), [(3, 2, 2.8), (3, 2, 3.1), (5, 2, 2.8), (4, 4, 3.1)])
+def test_no_geodesic_that_winds_around_is_taken_for_the_shortest(n, p, length):
+    """Far apart, the logarithm is found and no longer than the geodesic that led there, or it is refused."""
+    found = 0
+    for seed in range(40):
+        x = frames(n, p, seed=seed)
+        y = Stiefel().expmap(x, tangent(x, seed + 100, length))
+        try:
+            u = Stiefel().logmap(x, y)
+        except ValueError:
+            continue
+        found += 1
+        assert u.norm() <= math.pi + 1e-6
+    assert found > 0
+
+
+def test_inherited_maps_refuse_what_is_no_frame(unchecked):
+    eye = torch.eye(4, 2, dtype=torch.float64)
+    for call, message in (
+        (lambda: Stiefel().projx(torch.ones(4, 2, dtype=torch.int64)), "floating-point"),
+        (lambda: Stiefel().projx(torch.full((4, 2), torch.nan)), "finite"),
+        (lambda: Stiefel().projx(torch.ones(2, 6)), "n >= p"),
+        (lambda: Stiefel().proju(eye, eye.float()), "dtype"),
+        (lambda: Stiefel().retr(2 * eye, eye), "orthonormal"),
+        (lambda: Stiefel().expmap(2 * eye, 0 * eye), "orthonormal"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()

@@ -15,6 +15,8 @@ DAMAGE = {
     "repeated column": lambda x, j: x[..., j].copy_(x[..., j - 1]),
     "negated copy": lambda x, j: x[..., j].copy_(-x[..., j - 1]),
     "in the span of the others": lambda x, j: x[..., j].copy_((x.sum(-1) - x[..., j]) / (x.shape[-1] - 1) ** 0.5),
+    "a difference of two others": lambda x, j: x[..., j].copy_((x[..., j - 1] - x[..., j + 1 - x.shape[-1]]) / 2**0.5),
+    "a sum of two others": lambda x, j: x[..., j].copy_((x[..., j - 1] + x[..., j + 1 - x.shape[-1]]) / 2**0.5),
     "twice as long": lambda x, j: x[..., j].mul_(2),
     "half as long": lambda x, j: x[..., j].mul_(0.5),
     "nan": lambda x, j: x[..., 0, j].fill_(torch.nan),

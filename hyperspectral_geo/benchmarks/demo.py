@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hyperspectral_geo.atomic_write import write_atomically
+from hyperspectral_geo.atomic_write import require_writable, write_atomically
 from hyperspectral_geo.benchmarks.demo_concepts import ConceptFigures, measure_concepts
 from hyperspectral_geo.benchmarks.demo_mammals import MammalFigures, measure_mammals
 from hyperspectral_geo.benchmarks.demo_report import write_pages
@@ -34,7 +34,7 @@ def run(out: Path, *, seed: int = 0, console: Console) -> dict[str, Any]:
         What ``report.json`` holds.
 
     Raises:
-        NotADirectoryError: if ``out`` or a folder on the way to it is a file; nothing is computed then.
+        OSError: if ``out`` or a folder on the way to it is a file or not writable; nothing is computed then.
     """
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -42,6 +42,7 @@ def run(out: Path, *, seed: int = 0, console: Console) -> dict[str, Any]:
     nearest = next(path for path in (out, *out.absolute().parents) if path.exists())
     if not nearest.is_dir():
         raise NotADirectoryError(f"out: expected a folder, got the file {nearest}; pass another --out")
+    require_writable(nearest)
     start = time.perf_counter()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # training steps are small: a second thread costs more than it brings

@@ -50,7 +50,7 @@ def main() -> None:
     """
     try:
         app(prog_name="hsgeo")
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
         if os.environ.get("HSGEO_TRACEBACK", "0") not in ("", "0"):
             raise
         message = " ".join(str(error).split()) or type(error).__name__

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from hyperspectral_geo.atomic_write import write_atomically
+from hyperspectral_geo.atomic_write import require_writable, write_atomically
 
 __all__ = ["TABLES", "bench"]
 
@@ -38,9 +38,11 @@ def bench(
     if name not in TABLES:
         raise ValueError(f"bench: expected one of {', '.join(TABLES)}, got {name!r}")
     for option, path in (("--json", json_path), ("--markdown", markdown_path)):
+        # Said now rather than after minutes of measuring.
         if path is not None and not path.parent.is_dir():
-            # Said now rather than after minutes of measuring.
             raise ValueError(f"{option}: expected a file in an existing folder, got {path}; create {path.parent}")
+        if path is not None:
+            require_writable(path.parent)
 
     from rich.console import Console
     from rich.progress import Progress

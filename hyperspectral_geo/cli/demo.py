@@ -12,7 +12,7 @@ __all__ = ["demo"]
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the pictures and the report.", file_okay=False)] = Path("demo"),
-    seed: Annotated[int, typer.Option(help="Seed of everything random.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.", min=0, max=2**31)] = 0,
 ) -> None:
     """Embed, merge and align real data in about a minute; every figure is computed in this run."""
     from rich.console import Console

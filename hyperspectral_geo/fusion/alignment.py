@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass
+from numbers import Real
+from typing import SupportsIndex
 
 import torch
 from jaxtyping import Float
@@ -102,9 +105,9 @@ def rcca(
     tensor([1.])
     """
     check_pairs(x, y)
-    ridges = ridge if isinstance(ridge, tuple) else (ridge, ridge)
-    if n_components is not None and n_components < 1:
-        raise ValueError(f"n_components: expected 1 or more, or None for all, got {n_components}")
+    ridges = _two_ridges(ridge)
+    if n_components is not None:
+        check_count("n_components", n_components)
     return join_spectra(view_spectrum("x", x), view_spectrum("y", y), ridges, n_components, dtype=x.dtype)
 
 
@@ -160,6 +163,12 @@ def check_pairs(x: Tensor, y: Tensor) -> None:
         raise ValueError(f"y: expected {x.dtype} on {x.device} as x, got {y.dtype} on {y.device}; convert with y.to(x)")
 
 
+def check_count(name: str, value: object) -> None:
+    """Raise ``ValueError`` unless ``value`` is a whole number ≥ 1."""
+    if not isinstance(value, SupportsIndex) or isinstance(value, bool) or operator.index(value) < 1:
+        raise ValueError(f"{name}: expected a whole number, 1 or more, got {value!r}; pass an int")
+
+
 def check_samples(name: str, x: Tensor) -> None:
     """Raise ``ValueError`` unless x is a finite float32 or float64 matrix, samples by features."""
     require_floating(name, x)
@@ -170,10 +179,18 @@ def check_samples(name: str, x: Tensor) -> None:
     require_finite(name, x)
 
 
+def _two_ridges(ridge: float | tuple[float, float]) -> tuple[float, float]:
+    ridges = ridge if isinstance(ridge, tuple) else (ridge, ridge)
+    if len(ridges) != 2:
+        raise ValueError(f"ridge: expected one number, or one for each of the two views, got {len(ridges)}")
+    for value in ridges:
+        if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= value < math.inf:
+            raise ValueError(f"ridge: expected a finite number >= 0, got {value!r}; 0 is CCA without ridge")
+    return float(ridges[0]), float(ridges[1])
+
+
 def _ridge_root(view: ViewSpectrum, ridge: float) -> Tensor:
     """(S² + λ)^(−½) in units of the largest singular value; λ is ``ridge`` times the mean of S²."""
-    if not (math.isfinite(ridge) and ridge >= 0):
-        raise ValueError(f"ridge: expected a finite number >= 0, got {ridge}; 0 is CCA without ridge")
     squares = view.values.square()
     directions = min(len(view.left) - 1, len(view.mean))
     return (squares + ridge * squares.sum() / directions).rsqrt()

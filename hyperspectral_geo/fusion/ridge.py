@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .alignment import check_pairs, join_spectra, view_spectrum
+from .alignment import check_count, check_pairs, join_spectra, view_spectrum
 from .retrieval import mean_reciprocal_rank
 
 __all__ = ["DEFAULT_RIDGES", "RidgeChoice", "select_ridge"]
@@ -57,11 +58,13 @@ def select_ridge(
     0.01
     """
     check_pairs(x, y)
+    check_count("n_components", n_components)
+    check_count("folds", folds)
     if folds < 2 or len(x) < 2 * folds:
         raise ValueError(
             f"folds: expected 2 or more, with two pairs in each, got {folds} for {len(x)} pairs; give a ridge"
         )
-    if not ridges or not all(0 < ridge < float("inf") for ridge in ridges):
+    if not ridges or not all(isinstance(ridge, Real) and 0 < ridge < float("inf") for ridge in ridges):
         raise ValueError(
             f"ridges: expected finite candidates > 0, got {tuple(ridges)}; for no ridge call rcca directly"
         )

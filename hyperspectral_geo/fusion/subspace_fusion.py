@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from .alignment import CanonicalDirections, rcca
+from .alignment import CanonicalDirections, check_count, check_pairs, rcca
 from .retrieval import recall_at_k
 from .ridge import RidgeChoice, select_ridge
 
@@ -55,13 +55,14 @@ class SubspaceFusion:
         folds: int = 5,
         seed: int = 0,
     ) -> None:
-        if n_components < 1:
-            raise ValueError(f"n_components: expected 1 or more, got {n_components}")
+        check_count("n_components", n_components)
+        check_count("folds", folds)
         self.n_components, self.ridge, self.folds, self.seed = n_components, ridge, folds, seed
 
     def fit(self, views: Sequence[Tensor]) -> SubspaceFusion:
         """Fit on paired features, shapes (n, dx) and (n, dy); refuses what ``rcca`` and ``select_ridge`` refuse."""
         x, y = _two(views)
+        check_pairs(x, y)
         choice, ridge = None, self.ridge
         if ridge is None:
             folds = max(2, min(self.folds, len(x) // 2))
@@ -85,10 +86,10 @@ class SubspaceFusion:
 
         Ties count against the partner; the chance of R@k is k times that of R@1.
         """
-        x, y = _two(views)
+        x, y = self.transform(views)
         if len(x) != len(y):
             raise ValueError(f"views: expected pairs, got {len(x)} and {len(y)} samples; score needs the true partners")
-        recall = recall_at_k(self._fitted().similarity(x, y), ks)
+        recall = recall_at_k(x @ y.T, ks)
         return {**{f"R@{k}": value for k, value in recall.mean.items()}, "chance": 1 / len(x)}
 
     def _fitted(self) -> CanonicalDirections:
@@ -98,6 +99,9 @@ class SubspaceFusion:
 
 
 def _two(views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    if len(views) != 2:
-        raise ValueError(f"views: expected two, such as [image_features, text_features], got {len(views)}")
-    return views[0], views[1]
+    try:
+        x, y = views
+    except (TypeError, ValueError):
+        got = len(views) if isinstance(views, Sequence) else type(views).__name__
+        raise ValueError(f"views: expected two, such as [image_features, text_features], got {got}") from None
+    return x, y

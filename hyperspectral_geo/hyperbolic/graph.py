@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,7 +23,7 @@ class HopGraph:
 
     Attributes:
         names: one name a node.
-        edges: (e, 2) int64, source and target, sorted, without repeats and self-loops.
+        edges: (e, 2) int64 on the CPU, source and target, sorted, without repeats and self-loops.
         directed: whether a link is one-way; an undirected graph holds both directions in ``edges``.
     """
 
@@ -55,6 +55,8 @@ class HopGraph:
             >>> graph.names, graph.edges.tolist()
             (('sports', 'football', 'ball'), [[0, 1], [1, 2]])
         """
+        if names is not None and not isinstance(names, Iterable):
+            raise ValueError(f"names: expected one name a node, got {names!r}; pass a list of names")
         pairs, names = _numbered(edges, names)
         lowest, highest = (int(pairs.min()), int(pairs.max())) if len(pairs) else (0, -1)
         if names is None and highest >= max(_UNNAMED, 100 * len(pairs)):
@@ -109,7 +111,7 @@ def _numbered(edges: object, names: Sequence[str] | None) -> tuple[Tensor, Seque
     whole = not (links.is_floating_point() or links.is_complex() or links.dtype == torch.bool)
     if links.ndim != 2 or links.shape[1] != 2 or not whole:
         raise ValueError(f"edges: expected integers of shape (e, 2), got {links.dtype} {tuple(links.shape)}")
-    return links.long(), names
+    return links.long().cpu(), names
 
 
 def _from_names(pairs: list, names: Sequence[str] | None) -> tuple[Tensor, Sequence[str]]:

@@ -125,5 +125,5 @@ def _require_arguments(graph, dim, geometry, scale, steps, batch, negatives, lea
     for name, value in (("scale", scale), ("learning_rate", learning_rate)):
         if not (isinstance(value, (int, float)) and math.isfinite(value) and value > 0):
             raise ValueError(f"{name}: expected a finite number > 0, got {value!r}")
-    if not (isinstance(seed, int) and 0 <= seed < 2**63):
+    if not (isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**63):
         raise ValueError(f"seed: expected a whole number from 0 to 2^63 - 1, got {seed!r}")

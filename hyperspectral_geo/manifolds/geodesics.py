@@ -87,6 +87,8 @@ def grassmann_log(x: Float[Tensor, "*#batch n p"], y: Float[Tensor, "*#batch n p
                 [1.5708]])
     """
     require_pair("x", x, "y", y)
+    require_orthonormal("x", x)
+    require_orthonormal("y", y)
     return _Log.apply(x, y)
 
 
@@ -104,6 +106,7 @@ def grassmann_transport(
     require_pair("x", x, "u", u)
     require_pair("x", x, "v", v)
     require_finite("x", x.detach())
+    require_horizontal(x, u)
     sinc, versine = _Transport.apply(_finite_core("u", u, u.mT @ u))
     coupled = _finite_core("v", v, u.mT @ v)
     return v - (x @ (sinc @ coupled) + u @ (versine @ coupled))
@@ -121,16 +124,27 @@ def _require_tangent(x: Tensor, u: Tensor, frame: Tensor, slant: Tensor, gram: T
     """Refuse, beyond rounding, XᵀX − I ≠ 0 or XᵀU ≠ 0, where the formula would leave the manifold, and NaN."""
     if gram.numel() == 0:
         return
+    _finite_core("u", u, gram)
     longest = gram.diagonal(dim1=-2, dim2=-1).sum(-1).max().clamp_min(1).sqrt()
     worst = torch.maximum(frame.abs().max(), slant.abs().max() / longest)
     if bool(worst <= orthonormal_tolerance(x.dtype)):
         return
     require_orthonormal("x", x)
-    _finite_core("u", u, gram)
-    raise ValueError(
-        f"u: expected a horizontal tangent at x, X^T U = 0, got an entry of size {slant.abs().max().item():.3g} for a "
-        f"tangent of length {longest.item():.3g}; pass proju(x, u)"
-    )
+    require_horizontal(x, u, slant)
+
+
+def require_horizontal(x: Tensor, u: Tensor, slant: Tensor | None = None) -> None:
+    """Raise ``ValueError`` unless XᵀU = 0 up to rounding; ``slant`` is XᵀU where it is known."""
+    if u.numel() == 0:
+        return
+    slant = (x.mT @ u).detach() if slant is None else slant
+    longest = torch.linalg.vector_norm(u.detach(), dim=(-2, -1)).max().clamp_min(1)
+    if not bool(slant.abs().max() <= orthonormal_tolerance(x.dtype) * longest):
+        require_finite("u", u.detach())
+        raise ValueError(
+            f"u: expected a horizontal tangent at x, X^T U = 0, got an entry of {slant.abs().max().item():.3g} for "
+            f"a tangent of length {longest.item():.3g}; pass proju(x, u)"
+        )
 
 
 def _reduce_to(grad: Tensor, shape: torch.Size) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import geoopt
 import torch
 from geoopt.manifolds.base import ScalingInfo
+from geoopt.utils import size2shape
 from torch import Tensor
 
 from hyperspectral_geo.linalg import core_dtype
@@ -32,7 +33,7 @@ class Lorentz(geoopt.Lorentz):
     extends and can stand in for. Distances and maps read the space-like part x only: x₀ = √(k + |x|²) is implied.
     **Metric.** Minkowski's on tangents; distances are in units where the curvature is −1/k.
 
-    Valid for radii up to 350·√k in float64 and 85·√k in float32 (where coordinates overflow); float32 is computed in
+    Valid for radii up to 100·√k in float64 and 85·√k in float32 (where coordinates overflow); float32 is computed in
     float64 inside. What limits a distance is the rounding of the coordinates it is given, not the formula.
 
     Args:
@@ -55,7 +56,7 @@ class Lorentz(geoopt.Lorentz):
     def __init__(self, k: float | Tensor = 1.0, learnable: bool = False) -> None:
         value = torch.zeros(())
         try:
-            value = torch.as_tensor(k)
+            value = torch.as_tensor(k, dtype=None if isinstance(k, Tensor) else torch.float64)
             ok = value.numel() == 1 and bool(torch.isfinite(value).all()) and float(value) > 0
         except (TypeError, ValueError, RuntimeError):
             ok = False
@@ -72,31 +73,31 @@ class Lorentz(geoopt.Lorentz):
             ValueError: for integer or mixed dtypes, mixed devices, fewer than 2 coordinates or non-finite entries.
         """
         x, y = self._check_pair("x", x, "y", y, dim)
-        root = self._root(x)
-        distance = SpaceLikeDistance.apply(x[..., 1:] / root, y[..., 1:] / root) * root
+        (a, k), (b, _) = self._wide(x), self._wide(y)
+        distance = (SpaceLikeDistance.apply(a, b, k) * k.sqrt()).to(x.dtype)
         return distance.unsqueeze(dim) if keepdim else distance
 
     @__scaling__(ScalingInfo(1))
     def dist0(self, x: Tensor, *, dim: int = -1, keepdim: bool = False) -> Tensor:
         """Distance from the origin, √k·asinh(|x|/√k)."""
         x = self._check("x", x, dim)
-        space, root = self._wide_space(x)
-        distance = (torch.asinh(torch.linalg.vector_norm(space, dim=-1)) * root).to(x.dtype)
+        space, k = self._wide(x)
+        distance = (torch.asinh(torch.linalg.vector_norm(space / k.sqrt(), dim=-1)) * k.sqrt()).to(x.dtype)
         return distance.unsqueeze(dim) if keepdim else distance
 
     @__scaling__(ScalingInfo(u=-1))
     def expmap0(self, u: Tensor, *, project: bool = True, dim: int = -1) -> Tensor:
         """Exponential map at the origin: space-like part u·sinh(|u|/√k)/(|u|/√k). Tangents have u₀ = 0 there."""
         u = self._check("u", u, dim)
-        move, root = self._wide_space(u)
-        return self._complete(move * sinhc(move.square().sum(-1, keepdim=True)) * root, dim, u.dtype)
+        move, k = self._wide(u)
+        return self._complete(move * sinhc(move.square().sum(-1, keepdim=True) / k), dim, u.dtype)
 
     @__scaling__(ScalingInfo(1))
     def logmap0(self, y: Tensor, *, dim: int = -1) -> Tensor:
         """Logarithm at the origin: x·asinh(|x|/√k)/(|x|/√k), with time-like part 0."""
         y = self._check("y", y, dim)
-        space, root = self._wide_space(y)
-        tangent = space * asinhc(space) * root
+        space, k = self._wide(y)
+        tangent = space * asinhc(space / k.sqrt())
         return torch.cat([torch.zeros_like(tangent[..., :1]), tangent], -1).to(y.dtype).movedim(-1, dim)
 
     def expmap(self, x: Tensor, u: Tensor, *, norm_tan: bool = True, project: bool = True, dim: int = -1) -> Tensor:
@@ -105,26 +106,26 @@ class Lorentz(geoopt.Lorentz):
         Only the space-like part of u is read: tangency fixes u₀ = (x·u)/x₀.
         """
         x, u = self._check_pair("x", x, "u", u, dim)
-        (space, root), (move, _) = self._wide_space(x), self._wide_space(u)
-        squared = _tangent_inner(space, move, move)
-        return self._complete((space * cosh_root(squared) + move * sinhc(squared)) * root, dim, x.dtype)
+        (space, k), (move, _) = self._wide(x), self._wide(u)
+        squared = _tangent_inner(space, move, move, k) / k
+        return self._complete(space * cosh_root(squared) + move * sinhc(squared), dim, x.dtype)
 
     retr = expmap
 
     def logmap(self, x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
         """Logarithm: tangent at x of length dist(x, y) towards y, 0 at y = x; its gradient is finite there too."""
         x, y = self._check_pair("x", x, "y", y, dim)
-        (a, root), (b, _) = self._wide_space(x), self._wide_space(y)
+        (a, k), (b, _) = self._wide(x), self._wide(y)
         a, b = torch.broadcast_tensors(a, b)
-        parts = DistanceParts(a, b)
-        time = (1 + a.square().sum(-1, keepdim=True)).sqrt()
+        parts = DistanceParts(a, b, k)
+        time = (k + a.square().sum(-1, keepdim=True)).sqrt()
         far = across(a, b) - unit(a) * time * (parts.radial + time * ratio(parts.angular, parts.norm_a))
-        near_excess = inner_excess(a, b)
+        near_excess = inner_excess(a, b, k)
         near = b - a * (1 + near_excess)
-        is_near = time < 1.4  # polar parts have no gradient at the origin itself
-        excess = torch.where(is_near, near_excess, parts.radial_excess + parts.angular)
-        space = torch.where(is_near, near, far) * distance_over_sinh(excess)
-        return self._complete_tangent(a, space * root, dim, x.dtype)
+        is_near = time.square() < 2 * k  # polar parts have no gradient at the origin itself
+        space = torch.where(is_near, near, far)
+        space = space * distance_over_sinh(torch.where(is_near, near_excess, parts.excess))
+        return self._complete_tangent(a, space, dim, x.dtype)
 
     def transp(self, x: Tensor, y: Tensor, v: Tensor, *, dim: int = -1) -> Tensor:
         """Parallel transport v + ⟨y, v⟩/(k − ⟨x, y⟩)·(x + y) along the geodesic from x to y: v itself at y = x.
@@ -132,24 +133,51 @@ class Lorentz(geoopt.Lorentz):
         Only the space-like part of v is read: tangency fixes v₀ = (x·v)/x₀.
         """
         x, y = self._check_pair("x", x, "y", y, dim)
-        v = self._check("v", v, dim)
-        require_same_kind(x=x, v=v)
-        (a, root), (b, _), (c, _) = self._wide_space(x), self._wide_space(y), self._wide_space(v)
+        v = self._check_pair("x", x.movedim(-1, dim), "v", v, dim)[1]
+        (a, k), (b, _), (c, _) = self._wide(x), self._wide(y), self._wide(v)
         require_broadcastable(0, x=a, y=b, v=c)
-        time_a, time_b = (1 + a.square().sum(-1, keepdim=True)).sqrt(), (1 + b.square().sum(-1, keepdim=True)).sqrt()
+        time_a, time_b = (k + a.square().sum(-1, keepdim=True)).sqrt(), (k + b.square().sum(-1, keepdim=True)).sqrt()
         # ⟨y, v⟩ = ⟨y − x, v⟩ since ⟨x, v⟩ = 0, with the differences taken before the products
         climb = ((b - a) * (b + a)).sum(-1, keepdim=True) / (time_a + time_b)
         inner = ((b - a) * c).sum(-1, keepdim=True) - climb * (a * c).sum(-1, keepdim=True) / time_a
-        parts = DistanceParts(*torch.broadcast_tensors(a, b))
-        space = c + inner / (2 + parts.radial_excess + parts.angular) * (a + b)
-        return self._complete_tangent(b, space * root, dim, x.dtype)
+        pair = torch.broadcast_tensors(a, b)
+        excess = DistanceParts(pair[0], pair[1], k).excess
+        return self._complete_tangent(b, c + inner / (k * (2 + excess)) * (a + b), dim, x.dtype)
+
+    def transp0(self, y: Tensor, u: Tensor, *, dim: int = -1) -> Tensor:
+        """Parallel transport of a tangent at the origin to y."""
+        return self.transp(self.projx(torch.zeros_like(y), dim=dim), y, u, dim=dim)
+
+    def transp0back(self, x: Tensor, u: Tensor, *, dim: int = -1) -> Tensor:
+        """Parallel transport of a tangent at x to the origin."""
+        return self.transp(x, self.projx(torch.zeros_like(x), dim=dim), u, dim=dim)
+
+    def norm(self, x: Tensor, u: Tensor, *, keepdim: bool = False, dim: int = -1) -> Tensor:
+        """‖u‖ of a tangent at x, the root of ``inner``; unlike geoopt's it takes x, as every other manifold does."""
+        squared = self.inner(x, u, keepdim=keepdim, dim=dim)
+        positive = squared > 0
+        return torch.where(positive, torch.where(positive, squared, 1).sqrt(), 0)
+
+    def random_normal(self, *size, mean=0, std=1, dtype=None, device=None) -> Tensor:
+        """Points exp₀(v), v normal in the tangent space at the origin; ``size`` is the shape (…, 1 + d)."""
+        self._assert_check_shape(size2shape(*size), "x")
+        tangent = torch.randn(*size, dtype=dtype, device=device) * std + mean
+        tangent[..., 0] = 0
+        return geoopt.ManifoldTensor(self.expmap0(tangent).detach(), manifold=self)
+
+    random = random_normal
+
+    def origin(self, *size, dtype=None, device=None, seed=42) -> Tensor:
+        """The point (√k, 0, …, 0); ``seed`` is part of geoopt's signature and unused."""
+        self._assert_check_shape(size2shape(*size), "x")
+        return geoopt.ManifoldTensor(self.projx(torch.zeros(*size, dtype=dtype, device=device)).detach(), manifold=self)
 
     def inner(self, x: Tensor, u: Tensor, v: Tensor | None = None, *, keepdim: bool = False, dim: int = -1) -> Tensor:
         """Inner product of tangents at x, from their space-like parts, so that ⟨u, u⟩ ≥ 0 at any radius."""
         x, u = self._check_pair("x", x, "u", u, dim)
         v = u if v is None else self._check_pair("x", x.movedim(-1, dim), "v", v, dim)[1]
-        (a, root), (b, _), (c, _) = self._wide_space(x), self._wide_space(u), self._wide_space(v)
-        product = (_tangent_inner(a, b, c) * root.square()).squeeze(-1).to(x.dtype)
+        (a, k), (b, _), (c, _) = self._wide(x), self._wide(u), self._wide(v)
+        product = _tangent_inner(a, b, c, k).squeeze(-1).to(x.dtype)
         return product.unsqueeze(dim) if keepdim else product
 
     def projx(self, x: Tensor, *, dim: int = -1) -> Tensor:
@@ -171,23 +199,19 @@ class Lorentz(geoopt.Lorentz):
         return ok, None if ok else f"`<x, u> != 0`: {inner.abs().max().item():.3g}, atol={atol}, rtol={rtol}"
 
     def _complete(self, space: Tensor, dim: int, dtype: torch.dtype) -> Tensor:
-        root = self.k.sqrt().to(space.dtype)
+        root = self.k.to(space.dtype).sqrt()
         time = torch.hypot(root.expand(space.shape[:-1]), torch.linalg.vector_norm(space, dim=-1)).unsqueeze(-1)
         return torch.cat([time, space], -1).to(dtype).movedim(-1, dim)
 
-    @staticmethod
-    def _complete_tangent(base: Tensor, space: Tensor, dim: int, dtype: torch.dtype) -> Tensor:
-        time = (1 + base.square().sum(-1, keepdim=True)).sqrt()
+    def _complete_tangent(self, base: Tensor, space: Tensor, dim: int, dtype: torch.dtype) -> Tensor:
+        time = (self.k.to(base.dtype) + base.square().sum(-1, keepdim=True)).sqrt()
         along = (base * space).sum(-1, keepdim=True) / time
         return torch.cat([along, space], -1).to(dtype).movedim(-1, dim)
 
-    def _root(self, like: Tensor) -> Tensor:
-        return self.k.sqrt().to(like.dtype)
-
-    def _wide_space(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Space-like part of x in units of √k, and √k, both in the dtype that is computed in."""
-        root = self.k.sqrt().to(core_dtype(x))
-        return x[..., 1:].to(root.dtype) / root, root
+    def _wide(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Space-like part of x, and k, both in the dtype that is computed in."""
+        wide = core_dtype(x)
+        return x[..., 1:].to(wide), self.k.to(wide)
 
     @staticmethod
     def _check(name: str, x: Tensor, dim: int) -> Tensor:
@@ -210,13 +234,13 @@ class Lorentz(geoopt.Lorentz):
         return x, y
 
 
-def _tangent_inner(space: Tensor, u: Tensor, v: Tensor) -> Tensor:
+def _tangent_inner(space: Tensor, u: Tensor, v: Tensor, k: Tensor) -> Tensor:
     """⟨u, v⟩ (…, 1) of the tangents with space-like parts u and v at the point with space-like part ``space``."""
-    time_squared = 1 + space.square().sum(-1, keepdim=True)
+    time_squared = k + space.square().sum(-1, keepdim=True)
     direction = unit(space)
     along_u, along_v = (direction * u).sum(-1, keepdim=True), (direction * v).sum(-1, keepdim=True)
     far = ((u - along_u * direction) * (v - along_v * direction)).sum(-1, keepdim=True)
-    far = far + along_u * along_v / time_squared
+    far = far + along_u * along_v * k / time_squared
     near = (u * v).sum(-1, keepdim=True)
     near = near - (space * u).sum(-1, keepdim=True) * (space * v).sum(-1, keepdim=True) / time_squared
-    return torch.where(time_squared < 2, near, far)  # polar parts have no gradient at the origin itself
+    return torch.where(time_squared < 2 * k, near, far)  # polar parts have no gradient at the origin itself

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from geoopt.manifolds.stiefel import EuclideanStiefel
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from hyperspectral_geo.fixed_point import anderson, implicit_gradient
+from hyperspectral_geo.linalg import orthonormalize, polar
 from hyperspectral_geo.validation import orthonormal_tolerance, require_finite, require_orthonormal, require_pair
 
 __all__ = ["Stiefel"]
@@ -43,7 +46,7 @@ class Stiefel(EuclideanStiefel):
             ValueError: for bad shapes, dtypes or non-finite entries.
         """
         require_pair("x", x, "u", u)
-        require_finite("x", x.detach())
+        require_orthonormal("x", x)
         require_finite("u", u.detach())
         return self._expmap(x, u)
 
@@ -54,6 +57,23 @@ class Stiefel(EuclideanStiefel):
         log = torch.cat([torch.cat([xtu, -utu], -1), torch.cat([identity, xtu], -1)], -2)
         y = torch.cat([x, u], -1) @ _matrix_exp(log)[..., : x.shape[-1]] @ _matrix_exp(-xtu)
         return 1.5 * y - y @ (y.mT @ y) / 2
+
+    def projx(self, x: Tensor) -> Tensor:
+        """Nearest matrix with orthonormal columns: the polar factor."""
+        return polar(x)
+
+    def proju(self, x: Tensor, u: Tensor) -> Tensor:
+        """Tangent part U − X(XᵀU + UᵀX)/2 of an ambient direction."""
+        require_pair("x", x, "u", u)
+        return super().proju(x, u)
+
+    egrad2rgrad = proju
+
+    def retr(self, x: Tensor, u: Tensor) -> Tensor:
+        """QR retraction: the Q factor of X + U with diag R > 0."""
+        require_pair("x", x, "u", u)
+        require_orthonormal("x", x)
+        return orthonormalize(x + u)
 
     def _check_shape(self, shape, name: str):
         ok, reason = super()._check_shape(shape, name)
@@ -88,7 +108,9 @@ class _Log(torch.autograd.Function):
         tolerance = 4 * torch.finfo(x.dtype).eps * x.shape[-1] ** 0.5
         u, residual = anderson(lambda u: _shoot(u, x, y, manifold), _start(x, y, manifold), tolerance=tolerance)
         miss = torch.linalg.vector_norm(manifold._expmap(x, u) - y, dim=(-2, -1))
-        settled = residual <= torch.finfo(x.dtype).eps ** 0.5
+        # beyond the injectivity radius the shooting may end in Y after winding around: not the shortest geodesic
+        short = torch.linalg.vector_norm(u, dim=(-2, -1)) <= math.pi + torch.finfo(x.dtype).eps ** 0.5
+        settled = short & (residual <= torch.finfo(x.dtype).eps ** 0.5)
         if not bool((settled & (miss <= 2 * orthonormal_tolerance(x.dtype))).all()):  # frames may be that far off
             raise ValueError(
                 f"y: expected a point within the injectivity radius of x, but no geodesic was found (the best one "

@@ -74,6 +74,7 @@ def merge_concepts(bases: Sequence[SpectralBasis], *, dim: int) -> ConceptSpace:
         tensor([[1., 0.],
                 [0., 1.]], dtype=torch.float64)
     """
+    require_bases("bases", bases)
     if len(bases) == 0:
         raise ValueError("bases: expected at least one concept, got none")
     shapes = {(b.n, b.p) for b in bases}
@@ -96,6 +97,15 @@ def merge_concepts(bases: Sequence[SpectralBasis], *, dim: int) -> ConceptSpace:
             f"the common subspace of dimension {dim}; raise dim"
         )
     return ConceptSpace(common, torch.ones_like(common[0]), inside, tuple(b.name for b in bases))
+
+
+def require_bases(name: str, bases: object) -> None:
+    """Raise ``ValueError`` unless ``bases`` is a sequence of ``SpectralBasis``."""
+    if not isinstance(bases, Sequence):
+        raise ValueError(f"{name}: expected a list of SpectralBasis, got {type(bases).__name__}; pass a list")
+    other = next((b for b in bases if not isinstance(b, SpectralBasis)), None)
+    if other is not None:
+        raise ValueError(f"{name}: expected SpectralBasis, got {type(other).__name__}; wrap each tensor in one")
 
 
 def require_rows_in_space(name: str, x: Tensor, basis: Tensor) -> None:

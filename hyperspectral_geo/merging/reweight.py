@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hyperspectral_geo.merging.concepts import ConceptSpace, energy_shares, require_rows_in_space
+from hyperspectral_geo.merging.concepts import ConceptSpace, energy_shares, require_bases, require_rows_in_space
 from hyperspectral_geo.spectral import SpectralBasis
 
 __all__ = ["Fold", "reweight"]
@@ -74,13 +74,26 @@ def reweight(
 def _in_common_coordinates(space: ConceptSpace, fold: Fold) -> tuple[Tensor, Tensor]:
     k, (n, p) = len(space.names), (space.basis.shape[0], space.frames.shape[-1])
     require_rows_in_space("folds: x", fold.x, space.basis)
+    require_bases("folds: bases", fold.bases)
     if len(fold.bases) != k:
         raise ValueError(f"folds: expected {k} bases a fold, one a concept, got {len(fold.bases)}")
     shapes = {tuple(b.basis.shape) for b in fold.bases}
     if shapes != {(n, p)}:
         raise ValueError(f"folds: expected bases of shape {(n, p)} like the space's concepts, got {sorted(shapes)}")
-    if fold.labels.dtype != torch.int64:
-        raise ValueError(f"folds: expected int64 labels, got {fold.labels.dtype}; convert with labels.long()")
+    kind = (space.basis.dtype, space.basis.device)
+    other = next((b for b in fold.bases if (b.dtype, b.device) != kind), None)
+    if other is not None:
+        raise ValueError(
+            f"folds: expected bases of {kind[0]} on {kind[1]} like the space, got {other.dtype} on {other.device}; "
+            "convert with basis.to(dtype, device)"
+        )
+    if not isinstance(fold.labels, Tensor) or fold.labels.dtype != torch.int64:
+        got = getattr(fold.labels, "dtype", type(fold.labels).__name__)
+        raise ValueError(f"folds: expected int64 labels, got {got}; convert with torch.as_tensor(labels).long()")
+    if fold.labels.device != fold.x.device:
+        raise ValueError(
+            f"folds: expected labels on {fold.x.device} like x, got {fold.labels.device}; move with labels.to(x.device)"
+        )
     if fold.labels.shape != fold.x.shape[:1] or not bool(((fold.labels >= 0) & (fold.labels < k)).all()):
         raise ValueError(f"folds: expected a label from 0 to {k - 1} for each of the {len(fold.x)} vectors")
     return fold.x @ space.basis, space.basis.mT @ torch.stack([b.basis for b in fold.bases])

@@ -17,15 +17,13 @@ from hyperspectral_geo.linalg import polar
 from hyperspectral_geo.manifolds.angles import principal_angles
 from hyperspectral_geo.spectral.checks import (
     DTYPES,
+    require_basis,
     require_eigenvalues,
     require_labels,
     require_last,
-    require_orthonormal,
-    require_rank,
 )
-from hyperspectral_geo.spectral.noise_edge import covariance_noise_edge, noise_edge
 from hyperspectral_geo.spectral.storage import read_tensors, write_tensors
-from hyperspectral_geo.spectral.truncate import rank_by_energy
+from hyperspectral_geo.spectral.truncate import count_leading
 from hyperspectral_geo.validation import require_finite, require_floating, require_same_kind
 
 __all__ = ["Kind", "SpectralBasis"]
@@ -89,7 +87,7 @@ class SpectralBasis:
         for key, x in tensors.items():
             require_floating(key, x)
         require_same_kind(**tensors)
-        require_orthonormal(self.basis)
+        require_basis(self.basis)
         require_eigenvalues(self.basis, self.eigenvalues)
         for key, length in (("mean", self.n), ("frequencies", self.p)):
             if key not in tensors:
@@ -183,49 +181,19 @@ class SpectralBasis:
             >>> b.truncate(above=1.0).eigenvalues
             tensor([4., 3.])
         """
-        criteria = {"rank": rank, "energy": energy, "above": above, "noise_shape": noise_shape}
-        given = [key for key, value in criteria.items() if value is not None]
-        if len(given) != 1:
-            raise ValueError(f"truncate: expected exactly one of {', '.join(criteria)}, got {given or 'none'}")
-        if sigma is not None and noise_shape is None:
-            raise ValueError("sigma: goes with noise_shape only; remove it")
-        if rank is not None:
-            return self._leading(require_rank("rank", rank, most=self.p, reason="the directions held"))
-        if energy is not None:
-            return self._leading(int(rank_by_energy(self.energies.double(), energy)))
-        if noise_shape is not None:
-            above = self._noise_edge(noise_shape, sigma=sigma, confidence=confidence)
-        assert above is not None
-        if above != above:
-            raise ValueError("above: expected a number, got nan")
-        count = int((self.eigenvalues > above).sum())
-        if count == 0:
-            raise ValueError(
-                f"truncate: no eigenvalue rises above {above:g} (the largest is {self.eigenvalues[0].item():g}), so "
-                "nothing would be left; lower the edge, or treat the module as noise"
-            )
-        return self._leading(count)
-
-    def _leading(self, count: int) -> SpectralBasis:
+        count = count_leading(
+            self.eigenvalues,
+            kind=self.kind,
+            centred=self.mean is not None,
+            rank=rank,
+            energy=energy,
+            above=above,
+            noise_shape=noise_shape,
+            sigma=sigma,
+            confidence=confidence,
+        )
         frequencies = None if self.frequencies is None else self.frequencies[:count]
         return replace(self, basis=self.basis[:, :count], eigenvalues=self.eigenvalues[:count], frequencies=frequencies)
-
-    def _noise_edge(self, shape: tuple[int, int], *, sigma: float | None, confidence: float) -> float:
-        if self.kind == "smoothness":
-            raise ValueError("noise_shape: a graph's frequencies have no noise edge; use rank, energy or above")
-        if self.kind == "singular":
-            return float(noise_edge(self.eigenvalues, shape=shape, sigma=sigma, confidence=confidence))
-        samples, features = shape
-        return float(
-            covariance_noise_edge(
-                self.eigenvalues,
-                samples=samples,
-                features=features,
-                variance=None if sigma is None else sigma**2,
-                centred=self.mean is not None,
-                confidence=confidence,
-            )
-        )
 
     def to(self, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> SpectralBasis:
         """The same basis in another dtype (float32 or float64) or on another device.

@@ -14,14 +14,18 @@ from hyperspectral_geo.validation import require_finite, require_floating, requi
 __all__ = [
     "DTYPES",
     "KINDS",
+    "require_basis",
     "require_eigenvalues",
+    "require_held",
     "require_labels",
     "require_last",
     "require_matrix",
-    "require_orthonormal",
+    "require_number",
+    "require_precision",
     "require_rank",
     "require_shape",
     "require_spectrum",
+    "require_whole",
     "working_dtype",
 ]
 
@@ -43,9 +47,38 @@ def require_spectrum(name: str, values: object) -> None:
         )
 
 
+def require_precision(name: str, x: object) -> None:
+    """Raise `ValueError` unless ``x`` is a tensor of float64, float32 or a half precision."""
+    require_floating(name, x)
+    assert isinstance(x, Tensor)
+    if x.dtype not in (*DTYPES, *_WORKING):
+        raise ValueError(
+            f"{name}: expected float16, bfloat16, float32 or float64, got {x.dtype}; convert with {name}.float()"
+        )
+
+
+def require_number(name: str, value: object) -> float:
+    """``value`` as a ``float``; `ValueError` unless it is a real number."""
+    try:
+        if isinstance(value, str | bytes | bool):
+            raise TypeError
+        return float(value)  # pyright: ignore[reportArgumentType]
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise ValueError(f"{name}: expected a real number, got {value!r}; pass a float") from None
+
+
+def require_held(name: str, largest: Tensor, dtype: torch.dtype) -> None:
+    """Raise `ValueError` if ``largest``, the largest eigenvalue of what is not zero, overflows or vanishes in dtype."""
+    if not 0.0 < float(largest.to(dtype)) < float("inf"):
+        remedy = "rescale the data" if dtype == torch.float64 else "rescale the data or pass float64"
+        raise ValueError(
+            f"{name}: expected eigenvalues within the range of {dtype}, got {largest.item():.3g}; {remedy}"
+        )
+
+
 def require_matrix(name: str, x: object) -> None:
     """Raise `ValueError` unless ``x`` is a floating, finite matrix with at least one row and one column."""
-    require_floating(name, x)
+    require_precision(name, x)
     assert isinstance(x, Tensor)
     if x.ndim != 2 or 0 in x.shape:
         raise ValueError(
@@ -57,15 +90,20 @@ def require_matrix(name: str, x: object) -> None:
 
 def require_rank(name: str, rank: object, *, most: int, reason: str) -> int:
     """``rank`` as an ``int`` in 1…``most``; `ValueError` (with the ``reason`` for the limit) otherwise."""
-    try:
-        if not isinstance(rank, SupportsIndex) or isinstance(rank, bool):
-            raise TypeError
-        value = operator.index(rank)
-    except TypeError:
-        raise ValueError(f"{name}: expected a whole number, got {rank!r}; pass an int or None") from None
+    value = require_whole(name, rank)
     if not 1 <= value <= most:
         raise ValueError(f"{name}: expected 1 <= {name} <= {most} ({reason}), got {value}; lower it, or pass None")
     return value
+
+
+def require_whole(name: str, value: object) -> int:
+    """``value`` as an ``int``; `ValueError` unless it is a whole number."""
+    try:
+        if not isinstance(value, SupportsIndex) or isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise ValueError(f"{name}: expected a whole number, got {value!r}; pass an int or None") from None
 
 
 def require_shape(name: str, shape: object) -> tuple[int, int]:
@@ -106,7 +144,7 @@ def _require_text(where: str, text: object) -> None:
         raise ValueError(f"{where}: expected text that UTF-8 can hold, got a lone surrogate ({error.reason})") from None
 
 
-def require_orthonormal(basis: Tensor) -> None:
+def require_basis(basis: Tensor) -> None:
     """Raise `ValueError` unless ``basis`` is a finite (n, p) matrix of orthonormal columns in float32 or float64."""
     require_floating("basis", basis)
     if basis.dtype not in DTYPES:

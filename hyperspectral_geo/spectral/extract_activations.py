@@ -14,8 +14,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hyperspectral_geo.spectral.basis import SpectralBasis
-from hyperspectral_geo.spectral.checks import DTYPES, require_matrix, require_rank, working_dtype
-from hyperspectral_geo.validation import require_finite, require_floating
+from hyperspectral_geo.spectral.checks import (
+    DTYPES,
+    require_held,
+    require_matrix,
+    require_precision,
+    require_rank,
+    working_dtype,
+)
+from hyperspectral_geo.validation import require_finite
 
 __all__ = ["ActivationStream", "from_activations", "from_covariance"]
 
@@ -54,16 +61,15 @@ class ActivationStream:
         Raises `ValueError`, naming the batch, for another n or dtype, non-finite entries or a scalar.
         """
         where = f"batch {self._batches}"
-        require_floating(where, batch)
+        require_precision(where, batch)
         if batch.ndim < 1 or batch.shape[-1] < 1:
             raise ValueError(f"{where}: expected shape (..., n) with n >= 1, got {tuple(batch.shape)}")
-        if self._dtype is None:
-            self._dtype, self._width = batch.dtype, batch.shape[-1]
-        if batch.shape[-1] != self._width:
+        if self._dtype is not None and batch.shape[-1] != self._width:
             raise ValueError(f"{where}: expected {self._width} features like the first batch, got {batch.shape[-1]}")
-        if batch.dtype != self._dtype:
+        if self._dtype is not None and batch.dtype != self._dtype:
             raise ValueError(f"{where}: expected {self._dtype} like the first batch, got {batch.dtype}; convert it")
         require_finite(where, batch)
+        self._dtype, self._width = batch.dtype, batch.shape[-1]
         self._batches += 1
         rows = batch.detach().reshape(-1, self._width)
         # A block of n rows a time keeps the cost of the QR at a small multiple of n² a row, for batches of any size.
@@ -158,8 +164,8 @@ def from_activations(
 
     Raises:
         ValueError: naming the batch, for a differing width or dtype, integers, non-finite entries or something that is
-            no tensor; for fewer than two rows (one without ``centre``); for data that do not vary; for a rank above the
-            numerical rank.
+            no tensor; for fewer than two rows (one without ``centre``); for data that do not vary, or whose variances
+            overflow or vanish in the basis's dtype; for a rank above the numerical rank.
 
     Example:
         >>> x = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 0.5], [0.0, -0.5]])
@@ -247,6 +253,7 @@ def _from_spectrum(
     keep = numerical if rank is None else rank
     target = working_dtype(dtype or torch.float64)
     assert target in DTYPES
+    require_held(metadata["source"], variances[0], target)
     return SpectralBasis(
         vectors[:, :keep].to(target),
         variances[:keep].to(target),

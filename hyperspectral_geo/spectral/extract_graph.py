@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from hyperspectral_geo.spectral.basis import SpectralBasis
-from hyperspectral_geo.spectral.checks import DTYPES, require_rank
+from hyperspectral_geo.spectral.checks import DTYPES, require_number, require_rank, require_whole
 from hyperspectral_geo.spectral.laplacian import laplacian_matrix, lowest_eigenpairs
 
 __all__ = ["from_graph"]
+
+_MOST_WEIGHT = 1e150  # squares of degrees stay finite
 
 
 def from_graph(
@@ -39,7 +41,8 @@ def from_graph(
     Args:
         graph: a networkx graph (nodes in its own order), a scipy sparse or square dense adjacency, a torch_geometric
             ``Data`` (``edge_weight`` used if it has one), or an edge_index tensor (2, E) with both directions of each
-            edge. Weights ≥ 0; parallel edges add up; a self-loop counts towards its node's degree.
+            edge. A tensor of 2×2 whole numbers may be either: give ``n_nodes`` with an edge_index, or a floating-point
+            adjacency. Weights ≥ 0, of sum ≤ 1e150; parallel edges add up; a self-loop counts towards its node's degree.
         rank: number of eigenpairs, 1 … number of nodes. As many zeros come first as the graph has connected components,
             isolated nodes included (``metadata["components"]``). A cut within tied eigenvalues, or a rank below the
             number of components (then the largest come first), leaves the choice within the tie arbitrary.
@@ -51,11 +54,12 @@ def from_graph(
         name: the basis's label.
 
     Returns:
-        A basis of kind "smoothness". The same graph gives the same basis, bit for bit, on the same machine.
+        A basis of kind "smoothness", on the CPU wherever the graph was. The same graph gives the same basis, bit for
+        bit, on the same machine.
 
     Raises:
-        ValueError: for a directed graph or asymmetric adjacency, negative or non-finite weights, an empty graph, a rank
-            outside 1 … n, a time ≤ 0, or a type not listed.
+        ValueError: for a directed graph or asymmetric adjacency, negative, complex or non-finite weights, an empty
+            graph, a rank outside 1 … n, a time ≤ 0, or a type not listed.
 
     References:
         F. R. K. Chung, *Spectral Graph Theory*, 1997.
@@ -69,8 +73,9 @@ def from_graph(
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype: expected torch.float32 or torch.float64, got {dtype}")
-    if time is not None and not (math.isfinite(time) and time > 0):
+    if time is not None and not 0 < require_number("time", time) < math.inf:
         raise ValueError(f"time: expected a finite number > 0, got {time!r}; pass None for c - l")
+    n_nodes = None if n_nodes is None else require_whole("n_nodes", n_nodes)
     adjacency = _checked(_adjacency(graph, weight=weight, n_nodes=n_nodes))
     rank = require_rank("rank", rank, most=len(adjacency.indptr) - 1, reason="the number of nodes")
     laplacian, kernel = laplacian_matrix(adjacency, normalized=normalized)
@@ -103,14 +108,19 @@ def _adjacency(graph: Any, *, weight: str | None, n_nodes: int | None) -> sp.csr
         if len(graph) == 0:
             raise ValueError("graph: expected at least one node, got none")
         # networkx takes None for "every edge counts 1"; its annotation does not say so.
-        matrix = nx.to_scipy_sparse_array(graph, weight=weight, dtype=np.float64)  # pyright: ignore[reportArgumentType]
-        return sp.csr_array(matrix)
+        matrix = nx.to_scipy_sparse_array(graph, weight=weight)  # pyright: ignore[reportArgumentType]
+        return sp.csr_array(_real("graph", matrix))
     if sp.issparse(graph):
-        return sp.csr_array(graph, dtype=np.float64)
-    if isinstance(graph, Tensor) and not graph.is_floating_point() and graph.ndim == 2 and graph.shape[0] == 2:
+        return sp.csr_array(_real("graph", graph))
+    if isinstance(graph, Tensor) and _is_whole(graph) and graph.ndim == 2 and graph.shape[0] == 2:
+        if graph.shape[1] == 2 and n_nodes is None:
+            raise ValueError(
+                "graph: expected an adjacency or an edge_index, got 2x2 whole numbers, which may be either; pass an "
+                "adjacency as graph.double(), an edge_index together with n_nodes"
+            )
         return _from_edge_index(graph, None, n_nodes)
     if isinstance(graph, np.ndarray | Tensor):
-        return sp.csr_array(np.asarray(graph.detach().cpu() if isinstance(graph, Tensor) else graph, dtype=np.float64))
+        return sp.csr_array(_real("graph", graph))
     if isinstance(getattr(graph, "edge_index", None), Tensor):
         # Duck typing: torch_geometric takes seconds to import, and only its attributes are needed.
         return _from_edge_index(graph.edge_index, getattr(graph, "edge_weight", None), n_nodes or graph.num_nodes)
@@ -120,8 +130,25 @@ def _adjacency(graph: Any, *, weight: str | None, n_nodes: int | None) -> sp.csr
     )
 
 
+def _is_whole(x: Tensor) -> bool:
+    return not (x.is_floating_point() or x.is_complex() or x.dtype == torch.bool)
+
+
+def _real(name: str, values: Any) -> Any:
+    """An array, sparse or dense, in float64; a complex one would lose its imaginary part."""
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        values = (values if values.is_complex() else values.double()).numpy()
+    try:
+        if values.dtype.kind == "c":
+            raise TypeError
+        return values.astype(np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}: expected real edge weights, got {values.dtype}; convert them to float64") from None
+
+
 def _from_edge_index(edge_index: Tensor, edge_weight: Tensor | None, n_nodes: int | None) -> sp.csr_array:
-    if edge_index.is_floating_point() or edge_index.ndim != 2 or edge_index.shape[0] != 2:
+    if not _is_whole(edge_index) or edge_index.ndim != 2 or edge_index.shape[0] != 2:
         raise ValueError(
             f"edge_index: expected whole numbers of shape (2, E), got {edge_index.dtype} of {tuple(edge_index.shape)}"
         )
@@ -132,10 +159,12 @@ def _from_edge_index(edge_index: Tensor, edge_weight: Tensor | None, n_nodes: in
         raise ValueError("graph: expected at least one node, got none; pass n_nodes for a graph without edges")
     if largest >= n or (edge_index.numel() and int(edge_index.min()) < 0):
         raise ValueError(f"edge_index: expected nodes 0 ... {n - 1}, got {int(edge_index.min())} ... {largest}")
-    weights = np.ones(len(source)) if edge_weight is None else edge_weight.detach().cpu().numpy().ravel()
+    weights = np.ones(len(source))
+    if edge_weight is not None:
+        weights = _real("edge_weight", edge_weight).ravel()
     if len(weights) != len(source):
         raise ValueError(f"edge_weight: expected {len(source)} numbers, one an edge, got {len(weights)}")
-    return sp.csr_array(sp.coo_array((weights.astype(np.float64), (source, target)), shape=(n, n)))
+    return sp.csr_array(sp.coo_array((weights, (source, target)), shape=(n, n)))
 
 
 def _checked(adjacency: sp.csr_array) -> sp.csr_array:
@@ -150,6 +179,11 @@ def _checked(adjacency: sp.csr_array) -> sp.csr_array:
         raise ValueError("graph: expected finite edge weights, got nan or inf; remove or repair those edges")
     if data.size and data.min() < 0:
         raise ValueError(f"graph: expected edge weights >= 0, got {data.min():g}; take absolute values or drop them")
+    if data.size and data.max() > _MOST_WEIGHT / data.size:
+        raise ValueError(
+            f"graph: expected edge weights whose sum is at most {_MOST_WEIGHT:g}, got one of {data.max():g}; divide "
+            "them by the largest"
+        )
     gap = abs(adjacency - adjacency.T)
     if gap.nnz and gap.max() > 1e-6 * data.max():
         i, j = (int(v[int(gap.tocoo().data.argmax())]) for v in gap.tocoo().coords)

@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hyperspectral_geo.linalg import core_dtype
 from hyperspectral_geo.spectral.basis import SpectralBasis
-from hyperspectral_geo.spectral.checks import require_matrix, require_rank, working_dtype
+from hyperspectral_geo.spectral.checks import require_held, require_matrix, require_number, require_rank, working_dtype
 from hyperspectral_geo.validation import require_same_kind
 
 __all__ = ["from_lora", "from_weights"]
@@ -104,7 +105,8 @@ def from_lora(
         As `from_weights`. An update that has not been trained (B = 0) has no directions and is refused.
 
     Raises:
-        ValueError: as `from_weights`, and if the inner dimensions, dtypes or devices of the factors differ.
+        ValueError: as `from_weights`, and if the inner dimensions, dtypes or devices of the factors differ, or the
+            update overflows or vanishes in the result's dtype.
 
     Example:
         >>> a, b = torch.tensor([[0.0, 2.0]]), torch.tensor([[3.0], [4.0]])
@@ -120,12 +122,17 @@ def from_lora(
             f"lora_a, lora_b: expected shapes (r, n) and (m, r), got {tuple(lora_a.shape)} and {tuple(lora_b.shape)}; "
             "A comes first, B second"
         )
-    if not (math.isfinite(scale) and scale != 0):
+    scale = require_number("scale", scale)
+    if not math.isfinite(scale) or scale == 0:
         raise ValueError(f"scale: expected a finite number other than 0, got {scale!r}; it is alpha / r")
     dtype = working_dtype(lora_a.dtype)
     left, core_left = torch.linalg.qr(lora_b.detach().to(dtype))
     right, core_right = torch.linalg.qr(lora_a.detach().to(dtype).mT)
-    u, s, vh = torch.linalg.svd(scale * (core_left @ core_right.mT), full_matrices=False)
+    wide = core_dtype(core_left)
+    core = scale * (core_left.to(wide) @ core_right.to(wide).mT)
+    if bool(core.any()):  # else refused below, as zero
+        require_held("lora_a, lora_b", core.abs().max() * len(core), dtype)
+    u, s, vh = (x.to(dtype) for x in torch.linalg.svd(core, full_matrices=False))
     size = max(lora_b.shape[0], lora_a.shape[1])
     return _bases(
         left @ u, s, right @ vh.mT, size=size, rank=rank, side=side, name=name, source="lora", argument="lora_a, lora_b"

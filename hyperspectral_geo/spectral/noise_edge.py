@@ -18,7 +18,7 @@ from scipy.optimize import root_scalar
 from scipy.special import airy
 from torch import Tensor
 
-from hyperspectral_geo.spectral.checks import require_shape, require_spectrum
+from hyperspectral_geo.spectral.checks import require_number, require_shape, require_spectrum, require_whole
 
 __all__ = [
     "covariance_noise_edge",
@@ -85,7 +85,7 @@ def tracy_widom_quantile(confidence: float) -> float:
     >>> [round(tracy_widom_quantile(c), 4) for c in (0.90, 0.95, 0.99)]
     [0.4501, 0.9793, 2.0234]
     """
-    if not 0.001 <= confidence <= 1.0 - 1e-9:
+    if not 0.001 <= require_number("confidence", confidence) <= 1.0 - 1e-9:
         raise ValueError(f"confidence: expected a number in [0.001, 1 - 1e-9], got {confidence!r}; 0.99 is usual")
     return float(root_scalar(lambda s: _tracy_widom_cdf(s) - confidence, bracket=(-8.0, 12.0), xtol=1e-12).root)
 
@@ -164,7 +164,7 @@ def noise_edge(
     if sigma is None:
         scale = _noise_scale(singular_values, rows, columns)
     else:
-        if not (math.isfinite(sigma) and sigma > 0):
+        if not 0 < require_number("sigma", sigma) < math.inf:
             raise ValueError(f"sigma: expected a finite number > 0, got {sigma!r}; pass None to estimate it")
         if singular_values.shape[-1] > min(rows, columns):
             raise ValueError(
@@ -214,11 +214,12 @@ def covariance_noise_edge(
     0
     """
     require_spectrum("eigenvalues", eigenvalues)
+    samples = require_whole("samples", samples)
     degrees = samples - 1 if centred else samples
     d = eigenvalues.shape[-1] if features is None else features
     rows, columns = require_shape("(samples, features)", (degrees, d))
     values = (eigenvalues.double() * degrees).sqrt().sort(dim=-1, descending=True).values[..., : min(rows, columns)]
-    if variance is not None and not variance > 0:
+    if variance is not None and not require_number("variance", variance) > 0:
         raise ValueError(f"variance: expected a number > 0, got {variance!r}; pass None to estimate it")
     sigma = None if variance is None else math.sqrt(variance)
     edge = noise_edge(values, shape=(rows, columns), sigma=sigma, confidence=confidence)

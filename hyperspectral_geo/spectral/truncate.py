@@ -10,9 +10,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hyperspectral_geo.spectral.checks import require_spectrum
+from hyperspectral_geo.spectral.checks import require_number, require_rank, require_shape, require_spectrum
+from hyperspectral_geo.spectral.noise_edge import covariance_noise_edge, noise_edge
 
-__all__ = ["effective_rank", "participation_ratio", "rank_by_energy", "rankme", "stable_rank"]
+__all__ = ["count_leading", "effective_rank", "participation_ratio", "rank_by_energy", "rankme", "stable_rank"]
 
 
 def _relative(name: str, values: Tensor) -> Tensor:
@@ -38,7 +39,7 @@ def rank_by_energy(energies: Float[Tensor, "*batch p"], energy: float) -> Int[Te
     >>> rank_by_energy(torch.tensor([1.0, 8.0, 1.0]), 0.9)
     tensor(2)
     """
-    if not 0.0 < energy <= 1.0:
+    if not 0.0 < require_number("energy", energy) <= 1.0:
         raise ValueError(f"energy: expected a fraction in (0, 1], got {energy!r}; for 95 % pass 0.95")
     values = _relative("energies", energies).double().sort(dim=-1, descending=True).values
     cumulative = values.cumsum(dim=-1)
@@ -96,3 +97,57 @@ def stable_rank(singular_values: Float[Tensor, "*batch p"]) -> Float[Tensor, "*b
     tensor(1.5000)
     """
     return _relative("singular_values", singular_values).square().sum(dim=-1)
+
+
+def count_leading(
+    values: Float[Tensor, " p"],
+    *,
+    kind: str,
+    centred: bool,
+    rank: int | None = None,
+    energy: float | None = None,
+    above: float | None = None,
+    noise_shape: tuple[int, int] | None = None,
+    sigma: float | None = None,
+    confidence: float = 0.99,
+) -> int:
+    """How many of a basis's eigenvalues, descending, meet the one criterion given; see `SpectralBasis.truncate`."""
+    criteria = {"rank": rank, "energy": energy, "above": above, "noise_shape": noise_shape}
+    given = [key for key, value in criteria.items() if value is not None]
+    if len(given) != 1:
+        raise ValueError(f"truncate: expected exactly one of {', '.join(criteria)}, got {given or 'none'}")
+    if sigma is not None and noise_shape is None:
+        raise ValueError("sigma: goes with noise_shape only; remove it")
+    if rank is not None:
+        return require_rank("rank", rank, most=len(values), reason="the directions held")
+    if energy is not None:
+        return int(rank_by_energy(values.double().square() if kind == "singular" else values, energy))
+    if noise_shape is None:
+        edge = require_number("above", above)
+    else:
+        edge = _noise_edge(values, noise_shape, kind=kind, centred=centred, sigma=sigma, confidence=confidence)
+    if edge != edge:
+        raise ValueError("above: expected a number, got nan")
+    count = int((values > edge).sum())
+    if count == 0:
+        raise ValueError(
+            f"truncate: no eigenvalue rises above {edge:g} (the largest is {values[0].item():g}), so nothing would be "
+            "left; lower the edge, or treat the module as noise"
+        )
+    return count
+
+
+def _noise_edge(
+    values: Tensor, shape: tuple[int, int], *, kind: str, centred: bool, sigma: float | None, confidence: float
+) -> float:
+    if kind == "smoothness":
+        raise ValueError("noise_shape: a graph's frequencies have no noise edge; use rank, energy or above")
+    samples, features = require_shape("noise_shape", shape)
+    if kind == "singular":
+        return float(noise_edge(values, shape=(samples, features), sigma=sigma, confidence=confidence))
+    variance = None if sigma is None else require_number("sigma", sigma) ** 2
+    return float(
+        covariance_noise_edge(
+            values, samples=samples, features=features, variance=variance, centred=centred, confidence=confidence
+        )
+    )
