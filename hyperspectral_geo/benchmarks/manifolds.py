@@ -88,7 +88,7 @@ def _points(seed: int, shape: tuple[int, int, int], dtype: torch.dtype, length: 
 
 
 def _speed_row(figure: str, pair: Pair, bar: float | None, peer: str) -> Row:
-    ours = f"{1e3 * median(pair.ours):.2f} ms"
+    ours = f"{1e3 * median(pair.ours):.3g} ms"
     return Row(
         figure, pair.speedup, bar, "higher", pair.interval, ours, f"{peer} {1e3 * median(pair.peer):.1f} ms", "×"
     )
@@ -169,7 +169,7 @@ def _angle_rows(seeds: range, turns: int) -> Iterator[Row]:
 
             pair = _over_seeds(seeds, dist)
             low, high = pair.interval
-            times = (f"{1e3 * median(pair.ours):.2f} ms", f"pymanopt {1e3 * median(pair.peer):.1f} ms")
+            times = (f"{1e3 * median(pair.ours):.3g} ms", f"pymanopt {1e3 * median(pair.peer):.1f} ms")
             figure = f"angles, time over pymanopt's dist {where}"
             yield Row(figure, 1 / pair.speedup, 3.0, "lower", (1 / high, 1 / low), *times, "×")
 
