@@ -158,8 +158,8 @@ def divided_difference(
 ) -> Float[Tensor, "*batch p p"]:
     """Matrix of (f(x_i) − f(x_j)) / (x_i − x_j), with f′(x_i) where x_i = x_j, to full precision in between.
 
-    Close pairs use ∫₀¹ f′(x_j + t(x_i − x_j)) dt by Gauss–Legendre, so nothing cancels; f has to be analytic near the
-    values in x.
+    Where the quotient would cancel, ∫₀¹ f′(x_j + t(x_i − x_j)) dt is taken by Gauss–Legendre instead: pairs at most 1/2
+    apart whose values differ by less than a hundredth of their size. f has to be analytic near the values in x.
 
     Example:
         >>> divided_difference(torch.square, lambda t: 2 * t, torch.tensor([1.0, 1.0, 3.0]))[0]
@@ -167,8 +167,10 @@ def divided_difference(
     """
     a, b = x.unsqueeze(-1), x.unsqueeze(-2)
     gap = a - b
-    close = gap.abs() <= _STEP
-    far = (f(a) - f(b)) / torch.where(close, torch.ones_like(gap), gap)
+    at_a, at_b = f(a), f(b)
+    rise = at_a - at_b
+    close = (gap == 0) | ((gap.abs() <= _STEP) & (rise.abs() <= 0.01 * (at_a.abs() + at_b.abs())))
+    far = rise / torch.where(close, torch.ones_like(gap), gap)
     near = torch.zeros_like(gap)
     for node, weight in zip(_NODES.tolist(), _NODE_WEIGHTS.tolist(), strict=True):
         near += weight * derivative(b + node * torch.where(close, gap, torch.zeros_like(gap)))

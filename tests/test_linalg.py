@@ -262,3 +262,20 @@ def test_implicit_gradient_is_that_of_the_solution():
         found, torch.linalg.solve(torch.eye(3, dtype=torch.float64) - a.mT, grad), rtol=1e-9, atol=0
     )
     assert unused is None
+
+
+@pytest.mark.parametrize(
+    "values", [(1e-3, 0.4), (1e-6, 2e-6), (0.2, 0.25), (0.9, 1.1), (3.0, 3.0 + 1e-9), (2.0, 2.0)], ids=str
+)
+def test_divided_differences_of_functions_singular_at_zero(values):
+    """The interval between two eigenvalues may come near a singularity that no polynomial rule can follow."""
+    x = torch.tensor(values, dtype=torch.float64)
+    for f, derivative, exact in (
+        (torch.log, torch.reciprocal, mp.log),
+        (torch.sqrt, lambda t: 0.5 / t.sqrt(), mp.sqrt),
+        (torch.rsqrt, lambda t: -0.5 * t**-1.5, lambda t: 1 / mp.sqrt(t)),
+    ):
+        a, b = (mp.mpf(v) for v in values)
+        with mp.workdps(60):
+            expected = (exact(a) - exact(b)) / (a - b) if a != b else mp.diff(exact, a)
+        assert linalg.divided_difference(f, derivative, x)[0, 1].item() == pytest.approx(float(expected), rel=1e-13)
