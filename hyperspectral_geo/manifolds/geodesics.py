@@ -216,16 +216,20 @@ class _Log(torch.autograd.Function):
 def _log_core(product: Tensor, *, wide: bool) -> tuple[Tensor, Tensor]:
     """A = Q f(S) Rᵀ and B = R S f(S) Rᵀ of YᵀX = Q S Rᵀ.
 
-    A core that is wider than the data can afford to square YᵀX, which halves the cost, unless angles come near π/2.
+    A core that is wider than the data can afford to square YᵀX, which halves the cost; items with an angle close to
+    π/2, where squares are too small, go through the SVD.
     """
-    if wide and product.numel():
-        squares, vectors = torch.linalg.eigh(product.mT @ product)
-        if bool(squares[..., 0].min() > 1e-4):
-            s = squares.sqrt()
-            factor = arc_ratio(s)
-            right = vectors * factor.unsqueeze(-2)
-            return product @ ((right / s.unsqueeze(-2)) @ vectors.mT), (right * s.unsqueeze(-2)) @ vectors.mT
-    return _from_singular(*torch.linalg.svd(product))
+    if not wide or product.numel() == 0:
+        return _from_singular(*torch.linalg.svd(product))
+    squares, vectors = torch.linalg.eigh(product.mT @ product)
+    small = squares[..., 0] < 1e-6
+    s = squares.clamp_min(1e-6).sqrt()
+    right = vectors * arc_ratio(s).unsqueeze(-2)
+    a = product @ ((right / s.unsqueeze(-2)) @ vectors.mT)
+    b = (right * s.unsqueeze(-2)) @ vectors.mT
+    if bool(small.any()):
+        a[small], b[small] = _from_singular(*torch.linalg.svd(product[small]))
+    return a, b
 
 
 def _from_singular(left: Tensor, s: Tensor, right_t: Tensor) -> tuple[Tensor, Tensor]:
