@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from statistics import median
 from typing import TYPE_CHECKING
@@ -146,10 +147,9 @@ def _geomstats_rows(turns: int) -> Iterator[Row]:
 def _geomstats_grassmannian():
     """geomstats' class, or ``None`` if it is missing or its version does not go with this NumPy."""
     try:
-        from geomstats.geometry.grassmannian import Grassmannian
+        return import_module("geomstats.geometry.grassmannian").Grassmannian
     except ImportError:
         return None
-    return Grassmannian
 
 
 def _angle_rows(seeds: range, turns: int) -> Iterator[Row]:
