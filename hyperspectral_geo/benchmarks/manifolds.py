@@ -43,7 +43,7 @@ def run(*, quick: bool = False, progress: Progress | None = None) -> BenchTable:
     """
     for peer in ("pymanopt", "mpmath"):
         if find_spec(peer) is None:
-            raise ModuleNotFoundError(f"{peer} is not installed; python -m pip install 'hyperspectral-geo[bench]'")
+            raise ModuleNotFoundError(f"{peer} is not installed; python -m pip install -e '.[bench]' in the checkout")
     seeds = range(2 if quick else 5)
     turns = 2 if quick else 5
     parts: list[tuple[str, Callable[[], Iterator[Row]]]] = [
@@ -72,7 +72,7 @@ def run(*, quick: bool = False, progress: Progress | None = None) -> BenchTable:
     )
     if _geomstats_grassmannian() is None:
         table.notes.append(
-            "geomstats' rows are left out, since it cannot be imported: it comes with hyperspectral-geo[bench], and "
+            "geomstats' rows are left out, since it cannot be imported: it comes with the extra bench, and "
             "version 2.8 needs numpy<2.4."
         )
     return table
