@@ -1,0 +1,20 @@
+"""Task arithmetic: the weighted sum of the modules."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hyperspectral_geo.merging.core import Joint
+from hyperspectral_geo.merging.delta import Delta
+
+__all__ = ["linear"]
+
+
+def linear(joint: Joint, weights: Float[Tensor, " t"]) -> Delta:
+    """ΔW = Σ w_t ΔW_t, negative weights too (task arithmetic, Ilharco et al. 2023, arXiv:2212.04089).
+
+    peft's "linear" adds A and B apart and so merges other matrices than these.
+    """
+    return joint.delta(torch.einsum("t,tab->ab", weights, joint.cores))
