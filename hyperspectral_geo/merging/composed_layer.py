@@ -1,0 +1,156 @@
+"""What modules add to the output of one layer, without touching its parameters."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hyperspectral_geo.merging.delta import Delta
+from hyperspectral_geo.merging.joint_update import JointUpdate
+
+__all__ = ["ComposedLayer", "layer_kind"]
+
+Kind = Literal["linear", "embedding", "conv", "norm"]
+
+_CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
+
+
+def layer_kind(name: str, layer: nn.Module) -> Kind:
+    """Which of the kinds that modules can be composed on a layer is.
+
+    Raises:
+        ValueError: naming the layer, if it is of none.
+    """
+    if isinstance(layer, nn.Linear) or type(layer).__name__ == "Conv1D":
+        return "linear"
+    if isinstance(layer, nn.Embedding) and layer.max_norm is None:
+        return "embedding"
+    if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d) and layer.groups == 1 and layer.padding_mode == "zeros":
+        return "conv"
+    if isinstance(layer, nn.LayerNorm):
+        return "norm"
+    raise ValueError(
+        f"{name}: expected a Linear, Conv1D, Embedding, Conv (one group, zero padding) or LayerNorm, got {layer}; "
+        "merge the modules into the weights instead"
+    )
+
+
+class ComposedLayer(nn.Module):
+    """The additions of several modules to one layer: output ↦ output + Σ w_t (ΔW_t x + Δb_t).
+
+    For a LayerNorm, whose matrix is diagonal, ΔW_t x is the change of the gain times the normalised input.
+
+    Args:
+        name: the layer's name, for errors.
+        layer: the layer; its dtype and device are taken, nothing else is kept of its parameters.
+        rank: bound on the joint basis, see ``JointUpdate``.
+    """
+
+    def __init__(self, name: str, layer: nn.Module, *, rank: int | None) -> None:
+        super().__init__()
+        self.kind = layer_kind(name, layer)
+        self.name = name
+        like = next(layer.parameters())
+        self.update = JointUpdate(_matrix_shape(self.kind, layer), rank=rank, like=like)
+        width = like.shape[-1] if self.kind in ("norm", "embedding") else self.update.left.shape[0]
+        self.biases: Float[Tensor, "j m"]
+        self.gains: Float[Tensor, "i m"]
+        self.bias_owner: Int[Tensor, " j"]
+        self.gain_owner: Int[Tensor, " i"]
+        self.mixed_bias: Float[Tensor, " m"]
+        self.mixed_gain: Float[Tensor, " m"]
+        for name_ in ("bias", "gain"):
+            plural = {"bias": "biases", "gain": "gains"}[name_]
+            self.register_buffer(plural, like.new_empty(0, width))
+            self.register_buffer(f"{name_}_owner", torch.empty(0, dtype=torch.int64, device=like.device))
+            self.register_buffer(f"mixed_{name_}", like.new_zeros(width))
+        self.requests: Float[Tensor, "requests t"] | None = None  # weights of one call alone; None for the standing
+
+    @property
+    def empty(self) -> bool:
+        """Whether no module changes the layer any more."""
+        return not (len(self.update.owner) or len(self.bias_owner) or len(self.gain_owner))
+
+    def add_matrix(self, delta: Delta, owner: int) -> None:
+        """Take in a module's change of the weight."""
+        self.update.add(delta, owner)
+
+    def add_vector(self, parameter: str, change: Tensor, owner: int) -> None:
+        """Take in a module's change of the bias, or of a LayerNorm's weight."""
+        which = "gain" if parameter == "weight" else "bias"
+        plural = {"bias": "biases", "gain": "gains"}[which]
+        rows, owners = getattr(self, plural), getattr(self, f"{which}_owner")
+        setattr(self, plural, torch.cat([rows, change.to(rows).reshape(1, -1)]))
+        setattr(self, f"{which}_owner", torch.cat([owners, owners.new_tensor([owner])]))
+
+    def remove(self, owner: int) -> None:
+        """Drop what a module changes."""
+        self.update.remove(owner)
+        for plural, owners in (("biases", "bias_owner"), ("gains", "gain_owner")):
+            kept = getattr(self, owners) != owner
+            setattr(self, plural, getattr(self, plural)[kept])
+            setattr(self, owners, getattr(self, owners)[kept])
+
+    @torch.no_grad()
+    def set_weights(self, weights: Float[Tensor, " t"]) -> None:
+        """Make ``weights`` the standing ones: the small core and the vectors are mixed anew, nothing else."""
+        self.update.core = self.update.mixed(weights)
+        self.mixed_bias = weights[self.bias_owner] @ self.biases
+        self.mixed_gain = weights[self.gain_owner] @ self.gains
+
+    def forward(self, layer: nn.Module, x: Tensor, output: Tensor) -> Tensor:
+        """The layer's output with the modules' additions."""
+        if self.kind == "conv":
+            assert isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+            shape = (-1, output.shape[1], *[1] * len(layer.kernel_size))
+            bias = self._vector(self.mixed_bias, self.biases, self.bias_owner, output).reshape(shape)
+            return self._convolved(layer, x, output) + bias
+        if self.kind == "norm":
+            assert isinstance(layer, nn.LayerNorm)
+            normal = functional.layer_norm(x, layer.normalized_shape, eps=layer.eps)
+            gain = self._vector(self.mixed_gain, self.gains, self.gain_owner, x)
+            return output + normal * gain + self._vector(self.mixed_bias, self.biases, self.bias_owner, x)
+        if self.kind == "embedding":
+            inside = functional.embedding(x, self.update.right)
+            return output + self.update.project(inside, self._rows(x))
+        return (
+            output
+            + self.update.project(x @ self.update.right, self._rows(x))
+            + self._vector(self.mixed_bias, self.biases, self.bias_owner, output)
+        )
+
+    def _convolved(self, layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, x: Tensor, output: Tensor) -> Tensor:
+        kernel = self.update.right.mT.reshape(-1, *layer.weight.shape[1:])
+        if len(kernel) == 0:  # torch refuses a convolution to no channels
+            return output
+        convolve = _CONVOLUTIONS[len(layer.kernel_size)]
+        inside = convolve(x, kernel, None, layer.stride, layer.padding, layer.dilation).movedim(1, -1)
+        return output + self.update.project(inside, self._rows(x)).movedim(-1, 1)
+
+    def _rows(self, x: Tensor) -> Tensor | None:
+        if self.requests is not None and len(self.requests) not in (1, x.shape[0]):
+            raise ValueError(
+                f"{self.name}: expected weights of {x.shape[0]} requests, the input's first dimension, "
+                f"got {len(self.requests)}"
+            )
+        return self.requests
+
+    def _vector(self, standing: Tensor, rows: Tensor, owner: Tensor, like: Tensor) -> Tensor:
+        if self.requests is None:
+            return standing
+        mixed = self.requests[:, owner] @ rows
+        return mixed.reshape(len(mixed), *[1] * (max(like.ndim, 2) - 2), -1)
+
+
+def _matrix_shape(kind: Kind, layer: nn.Module) -> tuple[int, int]:
+    """(out, in) of the layer's matrix; none for a norm."""
+    if kind == "norm":
+        return 0, 0
+    weight = layer.get_parameter("weight")
+    if kind == "embedding" or type(layer).__name__ == "Conv1D":
+        return weight.shape[1], weight.shape[0]
+    return weight.shape[0], weight[0].numel()

@@ -1,0 +1,97 @@
+"""Gradient descent on the few free numbers of a merged network, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from hyperspectral_geo.merging.apply import Forward, applied, base_parameters, changed_parameters, weight_from
+from hyperspectral_geo.merging.delta import Delta, Dense, LowRank
+from hyperspectral_geo.merging.module import Module
+
+__all__ = ["Movable", "Objective", "Problem", "with_parameters"]
+
+Objective: TypeAlias = Callable[[Forward, Any], Tensor]
+"""``objective(forward, batch) -> loss ()``: any loss of a batch, ``forward`` being the merged network."""
+
+
+class Movable(Protocol):
+    """A weight's update left(p) @ vh that a parameter p moves; p = 0 is where it starts."""
+
+    @property
+    def vh(self) -> Tensor:
+        """The right factor."""
+        ...
+
+    def origin(self) -> Tensor:
+        """The parameter that moves nothing: zeros."""
+        ...
+
+    def left(self, p: Tensor) -> Tensor:
+        """The left factor at p, differentiable."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A network, a merged module on it whose updates can be moved, and the loss of a batch.
+
+    Attributes:
+        network: the base model; never changed.
+        anchor: the merged module at p = 0.
+        found: how each of its updates moves.
+        objective: the loss.
+    """
+
+    network: nn.Module
+    anchor: Module
+    found: Mapping[str, Movable]
+    objective: Objective
+
+    def origin(self) -> dict[str, Tensor]:
+        """All parameters at zero."""
+        return {name: s.origin() for name, s in self.found.items()}
+
+    def forward(self, p: Mapping[str, Tensor]) -> Forward:
+        """The merged network at p."""
+        fixed = changed_parameters(self.network, replace(self.anchor, deltas={}))
+        base = base_parameters(self.network, self.found)
+        moved = {
+            name: weight_from(base[name], self.anchor.layouts[name], s.left(p[name]), s.vh)
+            for name, s in self.found.items()
+        }
+        return applied(self.network, {**fixed, **moved})
+
+    def losses(self, p: Mapping[str, Tensor], batches: Sequence[Any]) -> Tensor:
+        """One loss a batch, without gradients."""
+        with torch.no_grad():
+            forward = self.forward(p)
+            found = torch.stack([self.objective(forward, batch).double() for batch in batches])
+        return found
+
+    def descend(self, batches: Sequence[Any], rate: float, steps: int) -> Iterator[dict[str, Tensor]]:
+        """p after each of the steps of Adam on the mean loss of the batches; gradients accumulate over them."""
+        p = {name: x.requires_grad_() for name, x in self.origin().items()}
+        adam = torch.optim.Adam(p.values(), lr=rate)
+        for _ in range(steps):
+            adam.zero_grad()
+            for batch in batches:
+                (self.objective(self.forward(p), batch) / len(batches)).backward()
+            adam.step()
+            yield p
+
+
+def with_parameters(merged: Module, found: Mapping[str, Movable], parameters: Mapping[str, Tensor]) -> Module:
+    """The module with its updates moved by the parameters."""
+
+    def moved(name: str, old: Delta) -> Delta:
+        if name not in found:
+            return old
+        new = LowRank(found[name].left(parameters[name].detach()).to(old.dtype), found[name].vh.to(old.dtype))
+        return Dense(new.dense(), old.notes) if isinstance(old, Dense) else replace(new, notes=old.notes)
+
+    return replace(merged, deltas={name: moved(name, old) for name, old in merged.deltas.items()})
