@@ -10,23 +10,25 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from hyperspectral_geo.merging.apply import require_fits
-from hyperspectral_geo.merging.composed_layer import ComposedLayer, layer_kind
+from hyperspectral_geo.merging.composed_places import Place, find_places
 from hyperspectral_geo.merging.delta import relative_difference
+from hyperspectral_geo.merging.hooked_network import HookedNetwork
+from hyperspectral_geo.merging.joint_update import working_kind
 from hyperspectral_geo.merging.module import Module
 from hyperspectral_geo.validation import require_finite
 
 __all__ = ["Composition"]
 
 
-class Composition(nn.Module):
+class Composition(HookedNetwork):
     """A network and modules on it, y = f(x; W₀ + Σ w_t ΔW_t), whose weights w change between calls or within a batch.
 
     The network's own parameters are never written: every changed layer adds x (Σ w_t ΔW_t)ᵀ to its output, from
     the modules' joint basis, so setting w rescales small cores only, and ``unmerge`` gives the network back as it was
-    to the bit. Layers: ``Linear`` (and transformers' ``Conv1D``), ``Conv1d/2d/3d``, ``Embedding``, ``LayerNorm``.
+    to the bit. Layers: ``Linear`` (and transformers' ``Conv1D``), ``Conv1d/2d/3d``, ``Embedding``, ``LayerNorm``; a
+    change of a parameter that several layers share acts in all of them.
 
     Args:
         network: in evaluation mode or not; it is used, not copied.
@@ -60,19 +62,15 @@ class Composition(nn.Module):
         weights: Sequence[float] | None = None,
         rank: int | None = None,
     ) -> None:
-        super().__init__()
         values = [1.0] * len(modules) if weights is None else list(weights)
         if len(values) != len(modules):
             raise ValueError(f"weights: expected {len(modules)} numbers, one a module, got {len(values)}")
-        self.network = network
-        self.layers = nn.ModuleDict()
-        self.rank = rank
+        super().__init__(network, rank=rank)
         self._slots: dict[str, int] = {}
         self._kept: dict[str, Module] = {}
-        self._handles: dict[str, RemovableHandle] = {}
         like = next(network.parameters())
         self.weights: Float[Tensor, " slots"]
-        self.register_buffer("weights", torch.zeros(0, dtype=like.dtype, device=like.device))
+        self.register_buffer("weights", torch.zeros(0, dtype=working_kind(like.dtype), device=like.device))
         for module, weight in zip(modules, values, strict=True):
             self.add(module, weight=weight)
 
@@ -94,34 +92,38 @@ class Composition(nn.Module):
         if weights is None:
             return self.network(*args, **kwargs)
         rows = self._requests(weights)
-        for layer in self._composed():
+        for layer in self.composed():
             layer.requests = rows
         try:
             return self.network(*args, **kwargs)
         finally:
-            for layer in self._composed():
+            for layer in self.composed():
                 layer.requests = None
 
     def add(self, module: Module, *, weight: float = 1.0) -> None:
-        """Take in a module, by a QR update of each layer's joint basis.
+        """Take in a module, by a QR update of each layer's joint basis; all of it or, after an error, nothing.
 
         Raises:
-            ValueError: for a name that is taken, or a module that does not fit.
+            ValueError: for a name that is taken, entries that are not finite, or a module that does not fit.
         """
         if module.name in self._slots:
             raise ValueError(f"{module.name}: expected a new name, got one of {', '.join(self.names)}; remove it first")
-        _require_number(module.name, weight)
+        self._require_number(module.name, weight)
         require_fits(self.network, module)
         if module.replaced:
             raise ValueError(f"{module.name}: its replaced parameters need the base: use module.against(base) first")
-        for parameter in (*module.deltas, *module.vectors):  # all are found composable before any layer is touched
-            self._require_composable(module, parameter)
+        places = find_places(self.network, module)
         taken = set(self._slots.values())
         slot = next(i for i in range(len(taken) + 1) if i not in taken)
-        for parameter, delta in module.deltas.items():
-            self._layer(parameter).add_matrix(delta, slot)
-        for parameter, change in module.vectors.items():
-            self._layer(parameter).add_vector(parameter.rpartition(".")[2], change, slot)
+        before = self.buffers_by_layer()
+        try:
+            for place in places:
+                self._add_at(place, module, slot)
+        except BaseException as error:
+            self.restore(before)
+            if isinstance(error, ValueError):
+                raise ValueError(f"{module.name}: {error}") from error
+            raise
         if slot == len(self.weights):
             self.weights = torch.cat([self.weights, self.weights.new_zeros(1)])
         self._slots[module.name] = slot
@@ -132,10 +134,10 @@ class Composition(nn.Module):
     def remove(self, name: str) -> None:
         """Drop a module; what the others add does not change by a bit while ``rank`` is None."""
         slot = self._slot(name)
-        for key, layer in zip(list(self.layers), self._composed(), strict=True):
+        for key, layer in zip(list(self.layers), self.composed(), strict=True):
             layer.remove(slot)
             if layer.empty:
-                self._detach(key)
+                self.detach(key)
         del self._slots[name]
         self._kept.pop(name, None)
         self.weights[slot] = 0.0
@@ -144,7 +146,7 @@ class Composition(nn.Module):
     def set(self, weights: Mapping[str, float]) -> None:
         """Set the standing weights of the named modules; the cost is that of small cores."""
         for name, weight in weights.items():
-            _require_number(name, weight)
+            self._require_number(name, weight)
             self._slot(name)
         for name, weight in weights.items():
             self.weights[self._slot(name)] = weight
@@ -153,7 +155,7 @@ class Composition(nn.Module):
     def unmerge(self) -> nn.Module:
         """Take all modules off and give the network back, bit by bit what it was."""
         for key in list(self.layers):
-            self._detach(key)
+            self.detach(key)
         self._slots.clear()
         self._kept.clear()
         self.weights = self.weights[:0]
@@ -163,14 +165,21 @@ class Composition(nn.Module):
         """For each module the relative error ‖held − ΔW‖/‖ΔW‖ of its matrices as the bounded joint bases hold them.
 
         Zeros while ``rank`` is None.
+
+        Raises:
+            ValueError: after ``load_state_dict``: a state holds what is left of the modules, not what they were.
         """
         if self.rank is None:
             return dict.fromkeys(self.names, 0.0)
+        if unknown := set(self.names) - set(self._kept):
+            raise ValueError(f"{', '.join(sorted(unknown))}: loaded from a state, whose losses are not known; add anew")
         found = {}
         for name, module in self._kept.items():
             lost = size = 0.0
-            for parameter, delta in module.deltas.items():
-                held = self._layer(parameter).update.update(self._slots[name])
+            for place in find_places(self.network, module):
+                if (delta := place.delta(module)) is None:
+                    continue
+                held = self.attach(place.path).update.update(self._slots[name])
                 own = float(delta.to(torch.float64).norm())
                 lost += (relative_difference(held, delta) * own) ** 2 if own else 0.0
                 size += own**2
@@ -186,55 +195,29 @@ class Composition(nn.Module):
         self._slots = {str(name): int(slot) for name, slot in json.loads(bytes(state.tolist())).items()}
         self._kept.clear()
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        # Layers and sizes follow the modules, so a state is loaded by making room for what it holds.
-        start = f"{prefix}layers."
-        wanted = {key[len(start) :].split(".")[0] for key in state_dict if key.startswith(start)}
-        for key in set(self.layers) - wanted:
-            self._detach(key)
-        for key in wanted:
-            self._attach(key.replace("/", "."))
-        for key, value in state_dict.items():
-            if key == f"{prefix}weights" or key.startswith(start):
-                owner, _, buffer = key[len(prefix) :].rpartition(".")
-                setattr(self.get_submodule(owner), buffer, torch.empty_like(value, device=self.weights.device))
-        super()._load_from_state_dict(state_dict, prefix, *args)
+    def _add_at(self, place: Place, module: Module, slot: int) -> None:
+        layer = self.attach(place.path)
+        delta = place.delta(module)
+        try:
+            if delta is None:
+                layer.add_vector(place.own, module.vectors[place.parameter], slot)
+            else:
+                layer.add_matrix(delta, slot)
+        except ValueError as error:
+            raise ValueError(f"{place.parameter}: {error}") from error
 
-    def _require_composable(self, module: Module, parameter: str) -> None:
-        path, _, own = parameter.rpartition(".")
-        kind = layer_kind(path, self.network.get_submodule(path))
-        if own not in (("weight", "bias") if kind != "embedding" else ("weight",)):
-            raise ValueError(f"{module.name}: {parameter}: expected the weight or bias of a layer; merge it instead")
-
-    def _layer(self, parameter: str) -> ComposedLayer:
-        """The composed layer of a parameter; attached to its layer if it is new."""
-        return self._attach(parameter.rpartition(".")[0])
-
-    def _attach(self, path: str) -> ComposedLayer:
-        key = path.replace(".", "/")
-        if key not in self.layers:
-            layer = self.network.get_submodule(path)
-            composed = ComposedLayer(path, layer, rank=self.rank)
-            self.layers[key] = composed
-            self._handles[key] = layer.register_forward_hook(_Addition(composed))
-        found = self.layers[key]
-        assert isinstance(found, ComposedLayer)
-        return found
-
-    def _detach(self, key: str) -> None:
-        self._handles.pop(key).remove()
-        del self.layers[key]
+    def _require_number(self, name: str, weight: object) -> None:
+        largest = torch.finfo(self.weights.dtype).max
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not abs(weight) <= largest:
+            raise ValueError(f"{name}: expected a finite number as weight, got {weight!r}")
 
     def _slot(self, name: str) -> int:
         if name not in self._slots:
             raise ValueError(f"{name}: expected one of the modules {', '.join(self.names) or '(none)'}")
         return self._slots[name]
 
-    def _composed(self) -> list[ComposedLayer]:
-        return [layer for layer in self.layers.values() if isinstance(layer, ComposedLayer)]
-
     def _mix(self) -> None:
-        for layer in self._composed():
+        for layer in self.composed():
             layer.set_weights(self.weights)
 
     def _requests(self, weights: Mapping[str, float] | Tensor) -> Tensor:
@@ -242,7 +225,7 @@ class Composition(nn.Module):
         if isinstance(weights, Mapping):
             rows = self.weights.clone().unsqueeze(0)
             for name, weight in weights.items():
-                _require_number(name, weight)
+                self._require_number(name, weight)
                 rows[0, self._slot(name)] = weight
             return rows
         if weights.ndim != 2 or weights.shape[1] != len(self.names):
@@ -255,18 +238,3 @@ class Composition(nn.Module):
         rows = weights.new_zeros(len(weights), len(self.weights)).to(self.weights)
         rows[:, list(self._slots.values())] = weights.to(self.weights)
         return rows
-
-
-class _Addition:
-    """A forward hook: the layer's output with what the modules add."""
-
-    def __init__(self, composed: ComposedLayer) -> None:
-        self.composed = composed
-
-    def __call__(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return self.composed(layer, inputs[0], output)
-
-
-def _require_number(name: str, weight: object) -> None:
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
-        raise ValueError(f"{name}: expected a finite number as weight, got {weight!r}")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from hyperspectral_geo.merging.delta import Delta
-from hyperspectral_geo.merging.joint_update import JointUpdate
+from hyperspectral_geo.merging.joint_update import JointUpdate, working_kind
+from hyperspectral_geo.validation import require_finite
 
-__all__ = ["ComposedLayer", "layer_kind"]
+__all__ = ["ComposedLayer", "Kind", "is_transposed", "layer_kind"]
 
 Kind = Literal["linear", "embedding", "conv", "norm"]
 
@@ -25,18 +28,28 @@ def layer_kind(name: str, layer: nn.Module) -> Kind:
     Raises:
         ValueError: naming the layer, if it is of none.
     """
-    if isinstance(layer, nn.Linear) or type(layer).__name__ == "Conv1D":
+    # The output map of torch's MultiheadAttention is never called: its weight is used directly, past any hook.
+    if isinstance(layer, nn.Linear) and not isinstance(layer, NonDynamicallyQuantizableLinear):
+        return "linear"
+    if type(layer).__name__ == "Conv1D":
         return "linear"
     if isinstance(layer, nn.Embedding) and layer.max_norm is None:
         return "embedding"
     if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d) and layer.groups == 1 and layer.padding_mode == "zeros":
         return "conv"
-    if isinstance(layer, nn.LayerNorm):
+    if isinstance(layer, nn.LayerNorm) and layer.elementwise_affine and len(layer.normalized_shape) == 1:
         return "norm"
+    shown = " ".join(str(layer).split())[:80]
     raise ValueError(
-        f"{name}: expected a Linear, Conv1D, Embedding, Conv (one group, zero padding) or LayerNorm, got {layer}; "
-        "merge the modules into the weights instead"
+        f"{name or 'the network itself'}: expected a Linear outside of MultiheadAttention, Conv1D, Embedding without "
+        f"max_norm, Conv of one group and zero padding, or LayerNorm over one dimension, got {shown}; merge the "
+        "modules into the weights instead"
     )
+
+
+def is_transposed(layer: nn.Module) -> bool:
+    """Whether the layer's weight is stored as (in, out)."""
+    return isinstance(layer, nn.Embedding) or type(layer).__name__ == "Conv1D"
 
 
 class ComposedLayer(nn.Module):
@@ -63,11 +76,10 @@ class ComposedLayer(nn.Module):
         self.gain_owner: Int[Tensor, " i"]
         self.mixed_bias: Float[Tensor, " m"]
         self.mixed_gain: Float[Tensor, " m"]
-        for name_ in ("bias", "gain"):
-            plural = {"bias": "biases", "gain": "gains"}[name_]
-            self.register_buffer(plural, like.new_empty(0, width))
-            self.register_buffer(f"{name_}_owner", torch.empty(0, dtype=torch.int64, device=like.device))
-            self.register_buffer(f"mixed_{name_}", like.new_zeros(width))
+        for one, plural in (("bias", "biases"), ("gain", "gains")):
+            self.register_buffer(plural, like.new_empty(0, width, dtype=working_kind(like.dtype)))
+            self.register_buffer(f"{one}_owner", torch.empty(0, dtype=torch.int64, device=like.device))
+            self.register_buffer(f"mixed_{one}", like.new_zeros(width, dtype=working_kind(like.dtype)))
         self.requests: Float[Tensor, "requests t"] | None = None  # weights of one call alone; None for the standing
 
     @property
@@ -81,6 +93,7 @@ class ComposedLayer(nn.Module):
 
     def add_vector(self, parameter: str, change: Tensor, owner: int) -> None:
         """Take in a module's change of the bias, or of a LayerNorm's weight."""
+        require_finite(parameter, change)
         which = "gain" if parameter == "weight" else "bias"
         plural = {"bias": "biases", "gain": "gains"}[which]
         rows, owners = getattr(self, plural), getattr(self, f"{which}_owner")
@@ -95,6 +108,12 @@ class ComposedLayer(nn.Module):
             setattr(self, plural, getattr(self, plural)[kept])
             setattr(self, owners, getattr(self, owners)[kept])
 
+    def restore(self, buffers: Mapping[str, Tensor]) -> None:
+        """Put back what ``named_buffers`` gave before a change."""
+        for name, value in buffers.items():
+            owner, _, buffer = name.rpartition(".")
+            setattr(self.get_submodule(owner), buffer, value)
+
     @torch.no_grad()
     def set_weights(self, weights: Float[Tensor, " t"]) -> None:
         """Make ``weights`` the standing ones: the small core and the vectors are mixed anew, nothing else."""
@@ -104,46 +123,50 @@ class ComposedLayer(nn.Module):
 
     def forward(self, layer: nn.Module, x: Tensor, output: Tensor) -> Tensor:
         """The layer's output with the modules' additions."""
-        if self.kind == "conv":
-            assert isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)
-            shape = (-1, output.shape[1], *[1] * len(layer.kernel_size))
-            bias = self._vector(self.mixed_bias, self.biases, self.bias_owner, output).reshape(shape)
-            return self._convolved(layer, x, output) + bias
-        if self.kind == "norm":
-            assert isinstance(layer, nn.LayerNorm)
-            normal = functional.layer_norm(x, layer.normalized_shape, eps=layer.eps)
-            gain = self._vector(self.mixed_gain, self.gains, self.gain_owner, x)
-            return output + normal * gain + self._vector(self.mixed_bias, self.biases, self.bias_owner, x)
+        rows = self._rows(x)
         if self.kind == "embedding":
-            inside = functional.embedding(x, self.update.right)
-            return output + self.update.project(inside, self._rows(x))
-        return (
-            output
-            + self.update.project(x @ self.update.right, self._rows(x))
-            + self._vector(self.mixed_bias, self.biases, self.bias_owner, output)
-        )
+            change = self.update.project(functional.embedding(x, self.update.right), rows)
+        elif self.kind == "norm":
+            assert isinstance(layer, nn.LayerNorm)
+            normal = functional.layer_norm(x.to(self.gains.dtype), layer.normalized_shape, eps=layer.eps)
+            gain = self._vector(self.mixed_gain, self.gains, self.gain_owner, rows, x.ndim)
+            change = normal * gain + self._vector(self.mixed_bias, self.biases, self.bias_owner, rows, x.ndim)
+        elif self.kind == "conv":
+            assert isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+            inside = self._convolved(layer, x.to(self.update.right.dtype))
+            bias = self._vector(self.mixed_bias, self.biases, self.bias_owner, rows, inside.ndim)
+            change = (self.update.project(inside, rows) + bias).movedim(-1, -1 - len(layer.kernel_size))
+        else:
+            inside = x.to(self.update.right.dtype) @ self.update.right
+            bias = self._vector(self.mixed_bias, self.biases, self.bias_owner, rows, x.ndim)
+            change = self.update.project(inside, rows) + bias
+        return output + change.to(output.dtype)
 
-    def _convolved(self, layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, x: Tensor, output: Tensor) -> Tensor:
+    def _convolved(self, layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, x: Tensor) -> Tensor:
+        """The coordinates in the right basis at each place, channels last."""
         kernel = self.update.right.mT.reshape(-1, *layer.weight.shape[1:])
-        if len(kernel) == 0:  # torch refuses a convolution to no channels
-            return output
+        none = len(kernel) == 0  # torch refuses a convolution to no channels
+        kernel = kernel.new_zeros(1, *layer.weight.shape[1:]) if none else kernel
         convolve = _CONVOLUTIONS[len(layer.kernel_size)]
-        inside = convolve(x, kernel, None, layer.stride, layer.padding, layer.dilation).movedim(1, -1)
-        return output + self.update.project(inside, self._rows(x)).movedim(-1, 1)
+        inside = convolve(x, kernel, None, layer.stride, layer.padding, layer.dilation)
+        inside = inside.movedim(-1 - len(layer.kernel_size), -1)
+        return inside[..., :0] if none else inside
 
     def _rows(self, x: Tensor) -> Tensor | None:
-        if self.requests is not None and len(self.requests) not in (1, x.shape[0]):
+        """The weights of this call alone; a position table is called with one row of indices for all requests."""
+        shared = self.kind == "embedding" and x.shape[:1] == (1,)
+        if self.requests is not None and not shared and len(self.requests) not in (1, *x.shape[:1]):
             raise ValueError(
                 f"{self.name}: expected weights of {x.shape[0]} requests, the input's first dimension, "
                 f"got {len(self.requests)}"
             )
         return self.requests
 
-    def _vector(self, standing: Tensor, rows: Tensor, owner: Tensor, like: Tensor) -> Tensor:
-        if self.requests is None:
+    def _vector(self, standing: Tensor, rows: Tensor, owner: Tensor, requests: Tensor | None, ndim: int) -> Tensor:
+        if requests is None:
             return standing
-        mixed = self.requests[:, owner] @ rows
-        return mixed.reshape(len(mixed), *[1] * (max(like.ndim, 2) - 2), -1)
+        mixed = requests[:, owner] @ rows
+        return mixed[0] if len(mixed) == 1 else mixed.reshape(len(mixed), *[1] * (ndim - 2), -1)
 
 
 def _matrix_shape(kind: Kind, layer: nn.Module) -> tuple[int, int]:
@@ -151,6 +174,4 @@ def _matrix_shape(kind: Kind, layer: nn.Module) -> tuple[int, int]:
     if kind == "norm":
         return 0, 0
     weight = layer.get_parameter("weight")
-    if kind == "embedding" or type(layer).__name__ == "Conv1D":
-        return weight.shape[1], weight.shape[0]
-    return weight.shape[0], weight[0].numel()
+    return (weight.shape[1], weight.shape[0]) if is_transposed(layer) else (weight.shape[0], weight[0].numel())

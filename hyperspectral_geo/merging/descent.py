@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +13,16 @@ from hyperspectral_geo.merging.apply import Forward, applied, base_parameters, c
 from hyperspectral_geo.merging.delta import Delta, Dense, LowRank
 from hyperspectral_geo.merging.module import Module
 
-__all__ = ["Movable", "Objective", "Problem", "with_parameters"]
+__all__ = ["Movable", "Objective", "Problem", "Renew", "with_parameters"]
 
 Objective: TypeAlias = Callable[[Forward, Any], Tensor]
 """``objective(forward, batch) -> loss ()``: any loss of a batch, ``forward`` being the merged network."""
 
+Renew: TypeAlias = Callable[[Any, torch.Generator], Any]
+"""``renew(batch, generator) -> batch``: a training batch made anew, before each step."""
 
+
+@runtime_checkable
 class Movable(Protocol):
     """A weight's update left(p) @ vh that a parameter p moves; p = 0 is where it starts."""
 
@@ -73,14 +77,28 @@ class Problem:
             found = torch.stack([self.objective(forward, batch).double() for batch in batches])
         return found
 
-    def descend(self, batches: Sequence[Any], rate: float, steps: int) -> Iterator[dict[str, Tensor]]:
+    def descend(
+        self,
+        batches: Sequence[Any],
+        rate: float,
+        steps: int,
+        *,
+        batches_per_step: int | None = None,
+        renew: Renew | None = None,
+        seed: int = 0,
+    ) -> Iterator[dict[str, Tensor]]:
         """p after each of the steps of Adam on the mean loss of the batches; gradients accumulate over them."""
         p = {name: x.requires_grad_() for name, x in self.origin().items()}
         adam = torch.optim.Adam(p.values(), lr=rate)
-        for _ in range(steps):
+        generator = torch.Generator().manual_seed(seed)
+        count = len(batches) if batches_per_step is None else min(batches_per_step, len(batches))
+        for step in range(steps):
             adam.zero_grad()
-            for batch in batches:
-                (self.objective(self.forward(p), batch) / len(batches)).backward()
+            for i in range(count):
+                batch = batches[(step * count + i) % len(batches)]
+                if renew is not None:
+                    batch = renew(batch, generator)
+                (self.objective(self.forward(p), batch) / count).backward()
             adam.step()
             yield p
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -70,7 +70,7 @@ def merge(
         method: a name from ``methods.METHODS`` or a ``Method`` of your own.
         weights: w_t, one number a module, ones by default; negative ones subtract a module.
         scale: α, factor on the merged update.
-        rank: cut each merged update to this rank.
+        rank: cut each merged update to this rank; methods with an option ``rank``, as "svd", work at that rank.
         rules: other settings for some weights, see ``LayerRule``.
         dtype: the kind in which cores and bases are computed; results come back in the modules' own kind.
         progress: called as ``progress(done, all)`` after each weight.
@@ -87,12 +87,16 @@ def merge(
     _require_modules(modules)
     names = dict.fromkeys(name for m in modules for name in m.deltas)
     vectors = dict.fromkeys(name for m in modules for name in m.vectors)
-    plans = {n: _plan(n, len(modules), method, weights, scale, rules, options, dtype) for n in (*names, *vectors)}
+    given = options if rank is None else {**options, "rank": rank}
+    plans = {n: _plan(n, len(modules), method, weights, scale, rules, given, dtype) for n in (*names, *vectors)}
     layouts = {name: _common_layout(name, modules) for name in names}
     streaming = any(isinstance(m.deltas, LazyMapping) for m in modules)
 
     def joint_of(name: str) -> Joint:
-        joint = join(name, [m.deltas.get(name) for m in modules], dtype=dtype)
+        deltas = [m.deltas.get(name) for m in modules]
+        # a module of weight 0 is as good as absent, and so has no part in the basis either
+        used = [d if w else None for d, w in zip(deltas, plans[name].weights.tolist(), strict=True)]
+        joint = join(name, used if any(d is not None for d in used) else deltas, dtype=dtype)
         if not joint.error <= WAY_TOLERANCE:
             raise ValueError(
                 f"{name}: expected every update to survive its way into the joint basis and back to "
@@ -100,13 +104,14 @@ def merge(
             )
         return joint
 
-    kept: dict[str, Joint] = {}
+    kept: dict[str, Callable[[], Joint]] = {}
     prepared = _prepare({n: plans[n] for n in names}, joint_of, None if streaming else kept)
 
     def merged(name: str) -> Delta:
-        joint, plan = kept.pop(name, None) or joint_of(name), plans[name]
+        joint, plan = kept.pop(name, lambda: joint_of(name))(), plans[name]
         given = next(d for m in modules if (d := m.deltas.get(name)) is not None)
-        delta = plan.method.layer(joint, plan.weights, **plan.options, **prepared.get(name, {})).scaled(plan.scale)
+        delta = plan.method.layer(joint, plan.weights, **plan.options, **prepared.get(name, {}))
+        delta = delta if plan.scale == 1 else delta.scaled(plan.scale)
         if rank is not None and delta.rank > rank:
             delta = delta.truncated(rank)
         return replace(delta.to(given.dtype), notes={**delta.notes, "way_error": joint.error})
@@ -146,9 +151,12 @@ def _plan(
     dtype: torch.dtype,
 ) -> _Plan:
     rule = next((r for r in rules if fnmatchcase(name, r.pattern)), LayerRule("*"))
-    chosen = method if rule.method is None else rule.method
+    chosen = _method(method if rule.method is None else rule.method)
+    # merge's own rank is an option of some methods, and options given for all weights may be another method's
+    options = {k: v for k, v in options.items() if k in chosen.options or (rule.method is None and k != "rank")}
+    chosen.require_options({**options, **rule.options}, method=rule.method or method)
     return _Plan(
-        method=_method(chosen),
+        method=chosen,
         weights=_module_weights(weights if rule.weights is None else rule.weights, count).to(dtype),
         scale=scale if rule.scale is None else rule.scale,
         options={**options, **rule.options},
@@ -173,7 +181,7 @@ def _module_weights(weights: Sequence[float] | None, count: int) -> Tensor:
 
 
 def _prepare(
-    plans: Mapping[str, _Plan], joint_of: Callable[[str], Joint], kept: dict[str, Joint] | None
+    plans: Mapping[str, _Plan], joint_of: Callable[[str], Joint], kept: dict[str, Callable[[], Joint]] | None
 ) -> dict[str, Mapping[str, Any]]:
     """What methods that look at the whole model first, such as TIES, work out for their weights."""
     prepared: dict[str, Mapping[str, Any]] = {}
@@ -187,18 +195,29 @@ def _prepare(
         else:
             group.append(name)
     for plan, names in groups:
-
-        def joints(names: Sequence[str] = names) -> Iterator[Joint]:
-            for name in names:
-                joint = joint_of(name)
-                if kept is not None:
-                    kept[name] = joint
-                yield joint
-
         assert plan.method.prepare is not None
-        found = plan.method.prepare(joints(), **plan.options)
+        found = plan.method.prepare(_Joints(names, joint_of, kept), **plan.options)
         prepared.update(dict.fromkeys(names, found))
     return prepared
+
+
+class _Joints(Iterable[Joint]):
+    """The joint bases of some weights, one at a time: made anew for each pass, or kept from the first."""
+
+    def __init__(
+        self, names: Sequence[str], joint_of: Callable[[str], Joint], kept: dict[str, Callable[[], Joint]] | None
+    ) -> None:
+        self._names, self._joint_of, self._kept = names, joint_of, kept
+
+    def __iter__(self) -> Iterator[Joint]:
+        for name in self._names:
+            if self._kept is not None and name in self._kept:
+                yield self._kept[name]()
+                continue
+            joint = self._joint_of(name)
+            if self._kept is not None:
+                self._kept[name] = joint.packed()
+            yield joint
 
 
 def _eager(

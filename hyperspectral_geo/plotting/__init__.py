@@ -1,4 +1,4 @@
-"""Pictures and a one-file report: the Poincaré disk, heat maps of principal angles. Loaded lazily; no torch needed."""
+"""Pictures and a one-file report: the Poincaré disk, principal angles, spectra, shares. Loaded lazily, no torch."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hyperspectral_geo.plotting.attribution import attribution_bars
     from hyperspectral_geo.plotting.geodesic import disk_distance, geodesic_arc
     from hyperspectral_geo.plotting.heatmap import angle_heatmap
     from hyperspectral_geo.plotting.picture import png_bytes, save_picture
     from hyperspectral_geo.plotting.poincare import poincare_disk
     from hyperspectral_geo.plotting.report import Section, Table, write_report
+    from hyperspectral_geo.plotting.scree import scree_plot
 
 __all__ = [
     "poincare_disk",
     "angle_heatmap",
+    "scree_plot",
+    "attribution_bars",
     "png_bytes",
     "save_picture",
     "write_report",
@@ -27,6 +31,8 @@ __all__ = [
 _HOME = {
     "poincare_disk": "poincare",
     "angle_heatmap": "heatmap",
+    "scree_plot": "scree",
+    "attribution_bars": "attribution",
     "png_bytes": "picture",
     "save_picture": "picture",
     "write_report": "report",

@@ -12,13 +12,14 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from hyperspectral_geo.atomic_write import write_atomically
+from hyperspectral_geo.tensor_file import parse_json, read_header, refuse_plainly, whole_numbers
 
 __all__ = ["MARKER", "read_tensors", "write_tensors"]
 
 MARKER = "hyperspectral_geo"
 _MOST_HEADER_BYTES = 1 << 20
 _WIDTH = {"F32": 4, "F64": 8}
-_PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+_WAY_OUT = "save the basis again with SpectralBasis.save"
 
 
 def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], *, record: Mapping[str, object]) -> None:
@@ -57,7 +58,7 @@ def read_tensors(
         OSError: if the file cannot be opened.
     """
     path = Path(path)
-    header, data_bytes = _read_header(path)
+    header, data_bytes = read_header(path, refuse_plainly, most_bytes=_MOST_HEADER_BYTES, way_out=_WAY_OUT)
     record = _parse_record(path, header.pop("__metadata__", None))
     allowed = {**required, **optional}
     for name in header:
@@ -80,54 +81,11 @@ def read_tensors(
         raise ValueError(f"{path}: not a valid safetensors file ({error}); write it again with save") from error
 
 
-def _read_header(path: Path) -> tuple[dict[str, object], int]:
-    """The parsed header and the number of bytes after it."""
-    if path.exists() and not path.is_file():
-        raise ValueError(f"{path}: expected a regular file, got a folder or a device")
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        prefix = file.read(8)
-        length = int.from_bytes(prefix, "little")
-        # Only if the header is too long to be one: an honest header of 640 bytes starts like a pickle of protocol 2.
-        if prefix.startswith(_PICKLES) and length > _MOST_HEADER_BYTES:
-            raise ValueError(
-                f"{path}: expected safetensors, got what looks like a pickle (torch.save); pickles can run code and "
-                "are never opened here: save the basis again with SpectralBasis.save"
-            )
-        if len(prefix) < 8 or length > size - 8:
-            raise ValueError(
-                f"{path}: expected a safetensors file, got {size} bytes without a whole header; copy it again"
-            )
-        if length > _MOST_HEADER_BYTES:
-            raise ValueError(f"{path}: expected a header of at most {_MOST_HEADER_BYTES} bytes, got {length}; refused")
-        raw = file.read(length)
-    try:
-        header = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: the header is not valid JSON ({str(error)[:120]}); the file is corrupt") from error
-    if not isinstance(header, dict):
-        raise ValueError(f"{path}: expected a JSON object as header, got {type(header).__name__}; the file is corrupt")
-    return header, size - 8 - length
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise ValueError("a key occurs twice")
-    return result
-
-
 def _parse_record(path: Path, metadata: object) -> dict[str, object]:
     text = metadata.get(MARKER) if isinstance(metadata, dict) else None
     if not isinstance(text, str):
         raise ValueError(f"{path}: expected a file written by SpectralBasis.save (metadata key {MARKER!r}), found none")
-    try:
-        record = json.loads(text, object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: metadata {MARKER!r} is not valid JSON ({str(error)[:120]})") from error
-    if not isinstance(record, dict):
-        raise ValueError(f"{path}: metadata {MARKER!r}: expected a JSON object, got {type(record).__name__}")
-    return record
+    return parse_json(text.encode("utf-8", "surrogatepass"), path, refuse_plainly, what=f"metadata {MARKER!r}")
 
 
 def _check_entry(path: Path, name: str, entry: object, *, dimensions: int) -> tuple[int, int]:
@@ -138,9 +96,9 @@ def _check_entry(path: Path, name: str, entry: object, *, dimensions: int) -> tu
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in _WIDTH:
         raise ValueError(f"{where}: expected dtype F32 or F64, got {str(dtype)[:40]}; save the basis in one of these")
-    if not _whole_numbers(shape) or len(shape) != dimensions or 0 in shape:
+    if not whole_numbers(shape) or len(shape) != dimensions or 0 in shape:
         raise ValueError(f"{where}: expected {dimensions} positive dimensions, got shape {str(shape)[:80]}")
-    if not _whole_numbers(offsets) or len(offsets) != 2:
+    if not whole_numbers(offsets) or len(offsets) != 2:
         raise ValueError(f"{where}: expected two data_offsets, got {str(offsets)[:80]}; the file is corrupt")
     count = 1
     for length in shape:
@@ -149,7 +107,3 @@ def _check_entry(path: Path, name: str, entry: object, *, dimensions: int) -> tu
     if stop - start != count * _WIDTH[dtype]:
         raise ValueError(f"{where}: shape {shape} of {dtype} needs {count * _WIDTH[dtype]} bytes, got {stop - start}")
     return start, stop
-
-
-def _whole_numbers(values: object) -> bool:
-    return isinstance(values, list) and all(type(v) is int and 0 <= v < 1 << 62 for v in values)
