@@ -12,6 +12,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from hyperspectral_geo.version import __version__
+
 if TYPE_CHECKING:
     from hyperspectral_geo.data import load_emoji, load_wordnet
     from hyperspectral_geo.fusion import SubspaceFusion
@@ -26,7 +28,16 @@ if TYPE_CHECKING:
         principal_angles,
         subspace_distance,
     )
-    from hyperspectral_geo.merging import merge_concepts, reweight
+    from hyperspectral_geo.merging import (
+        Composition,
+        Module,
+        calibrate,
+        load_adapter,
+        load_checkpoint,
+        merge,
+        merge_concepts,
+        reweight,
+    )
     from hyperspectral_geo.spectral import (
         SpectralBasis,
         effective_rank,
@@ -58,6 +69,12 @@ __all__ = [
     "HopGraph",
     "HopEmbedding",
     "fit",
+    "Module",
+    "load_adapter",
+    "load_checkpoint",
+    "merge",
+    "calibrate",
+    "Composition",
     "merge_concepts",
     "reweight",
     "SubspaceFusion",
@@ -65,8 +82,6 @@ __all__ = [
     "load_emoji",
     "__version__",
 ]
-
-__version__ = "0.1.0"
 
 # The package that each name is imported from. Written out, as in the block for type checkers above: a checker reads
 # no dictionaries, and a test holds the three lists together.
@@ -84,7 +99,16 @@ _HOMES = {
         "principal_angles",
         "subspace_distance",
     ),
-    "merging": ("merge_concepts", "reweight"),
+    "merging": (
+        "Composition",
+        "Module",
+        "calibrate",
+        "load_adapter",
+        "load_checkpoint",
+        "merge",
+        "merge_concepts",
+        "reweight",
+    ),
     "spectral": (
         "SpectralBasis",
         "effective_rank",

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from hyperspectral_geo import plotting
 from hyperspectral_geo.benchmarks.patch_transformer import PatchTransformer
 from hyperspectral_geo.merging import Delta, Dense, Layout, LowRank, Module, merge
 from hyperspectral_geo.merging.ablation import ablation
@@ -186,6 +187,17 @@ def test_update_spectrum_finds_signal_in_noise_and_no_edge_at_low_rank():
     low = update_spectrum(torch.tensor([3.0, 2.0, 1.0]), (60, 40))
     assert (low.rank, low.noise_rank, low.noise_edge) == (3, 3, None)
     assert update_spectrum(torch.zeros(3), (60, 40)).rank == 0
+
+
+def test_angles_of_whole_weights_are_those_of_their_signal():
+    noise = [0.1 * torch.randn(60, 40, dtype=torch.float64) for _ in range(2)]
+    signal = [8 * torch.linalg.qr(torch.randn(60, 2, dtype=torch.float64))[0] for _ in range(2)]
+    rows = torch.linalg.qr(torch.randn(40, 2, dtype=torch.float64))[0].mT
+    modules = [module_of(name, noise[i] + signal[i] @ rows) for i, name in enumerate("ab")]
+    (relation,) = only_row(modules, [1.0, 1.0]).relations
+    assert len(relation.left) == len(relation.right) == 2
+    assert min(relation.left) > 0.8
+    assert max(relation.right) < 0.3
 
 
 def test_ablation_of_a_linear_network_is_exact():

@@ -423,6 +423,17 @@ def test_an_error_on_the_way_takes_everything_back():
     assert list(composed.layers) == ["/0"]
 
 
+def test_vectors_go_with_their_module():
+    network = nn.Sequential(nn.Linear(4, 3), nn.LayerNorm(3)).double()
+    changes = {n: torch.ones(3, dtype=torch.float64) for n in ("0.bias", "1.weight", "1.bias")}
+    plain = linear_module("plain", (3, 4), 1)
+    x = torch.randn(2, 4, dtype=torch.float64)
+    composed = Composition(network, [plain, Module("vectors", {}, {}, changes)])
+    composed.remove("vectors")
+    assert list(composed.layers) == ["/0"]
+    assert torch.equal(composed(x), Composition(copy.deepcopy(composed).unmerge(), [plain])(x))
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_other_errors():
     network = nn.Sequential(nn.Linear(4, 3))

@@ -34,13 +34,13 @@ class Experts:
     """A base network and its experts.
 
     Attributes:
-        network: the base, in evaluation mode; maps images (b, 28, 28) to features (b, 128).
+        network: the base, in evaluation mode; maps inputs, such as images (b, 28, 28), to features (b, d).
         modules: one a task, what its training changed.
-        heads: each expert's own linear head, weight (classes, 128) and bias (classes,).
+        heads: each expert's own linear head, weight (classes, d) and bias (classes,).
         tasks: the tasks, with their data.
     """
 
-    network: PatchTransformer
+    network: nn.Module
     modules: tuple[Module, ...]
     heads: tuple[Mapping[str, Tensor], ...]
     tasks: tuple[Task, ...]

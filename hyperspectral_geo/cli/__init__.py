@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hyperspectral_geo import __version__
-from hyperspectral_geo.cli import bench, demo, doctor
+from hyperspectral_geo.cli import bench, demo, doctor, inspect, merge
 
 __all__ = ["app", "main"]
 
@@ -22,6 +22,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(demo.demo)
+app.command()(inspect.inspect)
+app.command()(merge.merge)
 app.command()(bench.bench)
 app.command()(doctor.doctor)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from hyperspectral_geo.merging.delta import LowRank
 from hyperspectral_geo.merging.descent import Objective, Problem, with_parameters
+from hyperspectral_geo.merging.grams import evaluating
 from hyperspectral_geo.merging.merge import merge
 from hyperspectral_geo.merging.module import Module
 
@@ -67,6 +69,7 @@ def adamerging(
     start: float = 0.3,
     learning_rate: float = 1e-3,
     steps: int = 500,
+    batches_per_step: int | None = None,
 ) -> Module:
     """Layer-wise AdaMerging (Yang et al. 2024, arXiv:2310.02575): ΔW = Σ_t λ_t ΔW_t, λ by gradient on the entropy.
 
@@ -74,21 +77,23 @@ def adamerging(
     ``objectives.entropy``; nothing is held out, so the inputs should be many.
 
     Args:
-        network: the base model.
+        network: the base model, run in evaluation mode and left in its own; its parameters are not changed.
         modules: one a task.
-        batches: what ``objective`` takes, all of which are used at each step.
+        batches: what ``objective`` takes.
+        batches_per_step: how many a step sums over, in turn; None for all.
         objective: a loss of a batch; the published one is the entropy.
 
     Raises:
-        ValueError: for no batches, or a module that does not fit the network.
+        ValueError: for no batches, options out of range, or a module that does not fit the network.
     """
     if len(batches) == 0:
         raise ValueError("batches: expected at least one, got none")
+    if steps < 1 or not 0 < learning_rate < math.inf:
+        raise ValueError(f"steps, learning_rate: expected positive numbers, got {steps} and {learning_rate}")
     anchor = merge(modules, method="linear", scale=start)
     problem = Problem(network, anchor, coefficients(modules, start=start), objective)
-    p = problem.origin()
-    for moved in problem.descend(batches, learning_rate, steps):
-        p = moved
+    with evaluating(network):
+        *_, p = problem.descend(batches, learning_rate, steps, batches_per_step=batches_per_step)
     return with_parameters(anchor, problem.found, p)
 
 

@@ -170,7 +170,7 @@ def attribute_weight(
         spectrum=update_spectrum(s, joint.shape),
         directions=tuple(directions[:top]),
         parts=tuple(parts),
-        relations=tuple(relate_cores([m.name for m in modules], cores)),
+        relations=tuple(relate_cores([m.name for m in modules], cores, joint.shape)),
         way_error=result.notes.get("way_error"),
     )
 

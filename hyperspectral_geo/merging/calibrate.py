@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hyperspectral_geo.merging.descent import Objective, Problem, Renew, with_parameters
+from hyperspectral_geo.merging.grams import evaluating
 from hyperspectral_geo.merging.module import Module
 from hyperspectral_geo.merging.spectrum import Free, spectra
 
@@ -34,7 +35,8 @@ class Calibration:
     Attributes:
         module: the merged module with moved eigenvalues; the anchor itself if nothing else was better.
         course: what was chosen; no steps for the anchor.
-        gain: held-out loss of the choice over the anchor's, minus one: -0.2 is a fifth less loss.
+        gain: held-out loss of the choice over the anchor's, minus one: -0.2 is a fifth less loss. The folds that it
+            is measured on have also chosen, so expect somewhat less.
         curves: for each way and number of steps tried the held-out loss over the anchor's, mean over the folds.
     """
 
@@ -55,7 +57,7 @@ def calibrate(
     steps: int = 30,
     every: int = 3,
     batches_per_step: int | None = None,
-    caution: float = 1.0,
+    caution: float = 2.0,
     renew: Renew | None = None,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -69,7 +71,7 @@ def calibrate(
     is formed when a batch needs it, so networks of any size and kind that ``torch.func`` can call will do.
 
     Args:
-        network: the base model; it is put in evaluation mode and its own parameters are not changed.
+        network: the base model, run in evaluation mode and left in its own; its parameters are not changed.
         anchor: a merged module, best the best data-free one.
         folds: two or more lists of batches; a batch is whatever ``objective`` takes.
         objective: ``objective(forward, batch)``, a loss (); see ``ModuleMatching``, ``labelled`` and ``entropy``.
@@ -78,37 +80,72 @@ def calibrate(
         steps: most steps.
         every: held-out losses are taken after each so many steps.
         batches_per_step: how many training batches a step sums over, in turn; None for all.
-        caution: standard errors by which a descent must beat the anchor.
+        caution: standard errors by which a descent must beat the anchor. The folds that choose among the descents
+            also judge the chosen one, which flatters it: below two, noise is taken for a gain now and then.
         renew: makes a training batch anew before each step, ``renew(batch, generator)``, such as by mixing inputs.
         seed: of that generator.
         progress: called as ``progress(done, all)`` after each descent.
 
     Raises:
-        ValueError: for fewer than two folds, an empty one, a module that does not fit the network, or a loss at the
-            anchor that is not finite and positive.
+        ValueError: for fewer than two folds, an empty one, options out of range, a module that does not fit the
+            network, or a loss at the anchor that is no number, not finite, or zero throughout.
     """
     if len(folds) < 2 or any(len(fold) == 0 for fold in folds):
         raise ValueError(f"folds: expected two or more, none of them empty, got sizes {[len(fold) for fold in folds]}")
-    rates = {**_LEARNING_RATES, **(learning_rates or {})}
-    kinds: Sequence[Free] = [kind for kind in get_args(Free) if kind == free or kind in free]
-    ways = [(kind, rate) for kind in kinds for rate in rates[kind]]
-    problems = {kind: Problem(network.eval(), anchor, spectra(anchor, free=kind), objective) for kind in kinds}
+    ways = _ways(free, learning_rates)
     descent = _Descent(steps, every, batches_per_step, renew, seed)
-    start = _losses_at_anchor(problems[kinds[0]], folds)
+    if not caution >= 0:
+        raise ValueError(f"caution: expected a number >= 0, got {caution}")
+    kinds: list[Free] = list(dict.fromkeys(kind for kind, _ in ways))
+    problems: dict[Free, Problem] = {
+        kind: Problem(network, anchor, spectra(anchor, free=kind), objective) for kind in kinds
+    }
+    with evaluating(network):
+        return _calibrate(problems, ways, folds, descent, caution, progress or (lambda done, all_: None))
+
+
+def _calibrate(
+    problems: Mapping[Free, Problem],
+    ways: Sequence[tuple[Free, float]],
+    folds: Sequence[Sequence[Any]],
+    descent: _Descent,
+    caution: float,
+    progress: Callable[[int, int], None],
+) -> Calibration:
+    anchor = problems[ways[0][0]].anchor
+    start = _losses_at_anchor(problems[ways[0][0]], folds)
     tried: dict[Course, Tensor] = {}
     for i, (kind, rate) in enumerate(ways):
         held_out = descent.held_out(problems[kind], folds, start, rate)
-        tried |= {Course(kind, rate, (j + 1) * every): held_out[:, j] for j in range(held_out.shape[1])}
-        if progress is not None:
-            progress(i + 1, len(ways) + 1)
+        tried |= {Course(kind, rate, (j + 1) * descent.every): held_out[:, j] for j in range(held_out.shape[1])}
+        progress(i + 1, len(ways) + 1)
     course, gain = _choose(tried, caution)
     curves = {way: float(losses.mean()) for way, losses in tried.items()}
-    if course.steps == 0:
-        return Calibration(anchor, course, 0.0, curves)
-    problem = problems[course.free]
-    batches = [batch for fold in folds for batch in fold]
-    *_, p = descent.path(problem, batches, course.learning_rate, course.steps)
-    return Calibration(with_parameters(anchor, problem.found, p), course, gain, curves)
+    module = anchor
+    if course.steps:
+        problem = problems[course.free]
+        batches = [batch for fold in folds for batch in fold]
+        *_, p = descent.path(problem, batches, course.learning_rate, course.steps)
+        module = with_parameters(anchor, problem.found, p)
+    progress(len(ways) + 1, len(ways) + 1)
+    return Calibration(module, course, gain, curves)
+
+
+def _ways(
+    free: Free | Sequence[Free], learning_rates: Mapping[Free, Sequence[float]] | None
+) -> list[tuple[Free, float]]:
+    """What moves and at which rate: all that are to be tried."""
+    wanted = [free] if isinstance(free, str) else list(free)
+    known: tuple[Free, ...] = get_args(Free)
+    if not wanted or any(kind not in known for kind in (*wanted, *(learning_rates or {}))):
+        raise ValueError(
+            f"free, learning_rates: expected one or more of {', '.join(known)}, got {wanted} and "
+            f"{list(learning_rates or {})}"
+        )
+    rates = {**_LEARNING_RATES, **(learning_rates or {})}
+    if bad := [kind for kind in wanted if not rates[kind] or not all(0 < rate < math.inf for rate in rates[kind])]:
+        raise ValueError(f"learning_rates: expected positive numbers for {bad[0]}, got {rates[bad[0]]}")
+    return [(kind, rate) for kind in known if kind in wanted for rate in rates[kind]]
 
 
 _LEARNING_RATES: dict[Free, Sequence[float]] = {
@@ -127,6 +164,12 @@ class _Descent:
     renew: Renew | None
     seed: int
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.every <= self.steps:
+            raise ValueError(f"steps, every: expected 1 <= every <= steps, got every {self.every}, steps {self.steps}")
+        if self.batches_per_step is not None and self.batches_per_step < 1:
+            raise ValueError(f"batches_per_step: expected at least 1 or None for all, got {self.batches_per_step}")
+
     def path(self, problem: Problem, batches: Sequence[Any], rate: float, steps: int) -> list[dict[str, Tensor]]:
         """p after each ``every`` steps."""
         found = problem.descend(
@@ -139,21 +182,26 @@ class _Descent:
     def held_out(
         self, problem: Problem, folds: Sequence[Sequence[Any]], start: Sequence[Tensor], rate: float
     ) -> Float[Tensor, "batches points"]:
-        """Held-out losses over the anchor's, each fold held out once."""
+        """One plus the change of each held-out batch's loss from the anchor's, over the anchor's mean size.
+
+        The mean over the batches is the ratio of the summed losses, in which no batch of tiny loss rules.
+        """
+        size = torch.cat(list(start)).abs().mean()
         rows = []
         for i, fold in enumerate(folds):
             training = [batch for j, other in enumerate(folds) if j != i for batch in other]
             path = self.path(problem, training, rate, self.steps)
-            rows.append(torch.stack([problem.losses(p, fold) / start[i] for p in path], 1))
+            changes = torch.stack([problem.losses(p, fold) - start[i] for p in path], 1)
+            rows.append(1 + changes / size)
         return torch.cat(rows)
 
 
 def _losses_at_anchor(problem: Problem, folds: Sequence[Sequence[Any]]) -> list[Tensor]:
     start = [problem.losses(problem.origin(), fold) for fold in folds]
     every = torch.cat(start)
-    if not bool((every.isfinite() & (every > 0)).all()):
+    if not bool(every.isfinite().all() and every.any()):
         raise ValueError(
-            f"objective: expected finite losses > 0 at the anchor, got {every.tolist()}; "
+            f"objective: expected finite losses at the anchor, not all zero, got {every.tolist()}; "
             "where the anchor is perfect there is nothing to calibrate"
         )
     return start

@@ -103,10 +103,13 @@ class ComposedLayer(nn.Module):
     def remove(self, owner: int) -> None:
         """Drop what a module changes."""
         self.update.remove(owner)
-        for plural, owners in (("biases", "bias_owner"), ("gains", "gain_owner")):
-            kept = getattr(self, owners) != owner
+        for plural, one in (("biases", "bias"), ("gains", "gain")):
+            owners = getattr(self, f"{one}_owner")
+            kept = owners != owner
             setattr(self, plural, getattr(self, plural)[kept])
-            setattr(self, owners, getattr(self, owners)[kept])
+            setattr(self, f"{one}_owner", owners[kept])
+            if not kept.any():
+                setattr(self, f"mixed_{one}", torch.zeros_like(getattr(self, f"mixed_{one}")))
 
     def restore(self, buffers: Mapping[str, Tensor]) -> None:
         """Put back what ``named_buffers`` gave before a change."""
@@ -118,8 +121,10 @@ class ComposedLayer(nn.Module):
     def set_weights(self, weights: Float[Tensor, " t"]) -> None:
         """Make ``weights`` the standing ones: the small core and the vectors are mixed anew, nothing else."""
         self.update.core = self.update.mixed(weights)
-        self.mixed_bias = weights[self.bias_owner] @ self.biases
-        self.mixed_gain = weights[self.gain_owner] @ self.gains
+        if len(self.bias_owner):  # most layers have neither, and even nothing takes time to mix
+            self.mixed_bias = weights[self.bias_owner] @ self.biases
+        if len(self.gain_owner):
+            self.mixed_gain = weights[self.gain_owner] @ self.gains
 
     def forward(self, layer: nn.Module, x: Tensor, output: Tensor) -> Tensor:
         """The layer's output with the modules' additions."""

@@ -74,8 +74,15 @@ class Problem:
         """One loss a batch, without gradients."""
         with torch.no_grad():
             forward = self.forward(p)
-            found = torch.stack([self.objective(forward, batch).double() for batch in batches])
+            found = torch.stack([self._loss(forward, batch).double() for batch in batches])
         return found
+
+    def _loss(self, forward: Forward, batch: Any) -> Tensor:
+        loss = self.objective(forward, batch)
+        if not isinstance(loss, Tensor) or loss.shape != ():
+            got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+            raise ValueError(f"objective: expected a loss of a batch, a tensor of shape (), got {got}; take its mean")
+        return loss
 
     def descend(
         self,
@@ -98,7 +105,10 @@ class Problem:
                 batch = batches[(step * count + i) % len(batches)]
                 if renew is not None:
                     batch = renew(batch, generator)
-                (self.objective(self.forward(p), batch) / count).backward()
+                loss = self._loss(self.forward(p), batch)
+                if not loss.requires_grad:
+                    raise ValueError("objective: expected a loss that depends on forward's outputs, got a constant")
+                (loss / count).backward(inputs=list(p.values()))  # not into the network's own parameters
             adam.step()
             yield p
 

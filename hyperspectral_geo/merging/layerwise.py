@@ -57,12 +57,15 @@ def calibrate_layerwise(
         ridges: to choose from.
 
     Raises:
-        ValueError: for fewer than two folds, missing or wrongly shaped Gram matrices, or another ``free``.
+        ValueError: for fewer than two folds, missing or wrongly shaped Gram matrices, no modules, or other ``free`` or
+            ridges.
     """
     if free == "scale":
         raise ValueError("free: expected 'eigenvalues' or 'core', got 'scale'")
     if len(folds) < 2:
         raise ValueError(f"folds: expected two or more sets of Gram matrices, got {len(folds)}")
+    if not modules or not ridges or not all(0 < ridge < math.inf for ridge in ridges):
+        raise ValueError(f"modules, ridges: expected modules, and positive ridges, got {len(modules)} and {ridges}")
     found = {name: s.to(torch.float64) for name, s in spectra(anchor, free=free).items()}
     layers = [_Layer.of(name, s, modules, folds) for name, s in found.items()]
     errors = {ridge: _held_out(layers, ridge) for ridge in ridges}

@@ -103,10 +103,12 @@ def _attribution(report: MergeReport, rows: list[MergeRow]) -> plotting.Section:
 def _scree(rows: list[MergeRow]) -> plotting.Section:
     strongest = sorted(rows, key=lambda r: -r.norm)[:6]
     spectra = {short_name(r.name): r.attribution.spectrum for r in strongest if r.attribution is not None}
-    edges = {name: s.noise_edge for name, s in spectra.items() if s.noise_edge}
+    edges = {name: s.noise_edge for name, s in list(spectra.items())[:1] if s.noise_edge}
     figure = plotting.scree_plot({n: s.singular_values for n, s in spectra.items()}, edges=edges)
-    text = "The merged updates with the largest norm." + (
-        "" if edges else " They are of low rank by construction, so there is no noise to find an edge from."
+    text = "The merged updates with the largest norm. " + (
+        "The broken line is the noise edge of the first: what is below it looks like noise."
+        if edges
+        else "They are of low rank by construction, so there is no noise to find an edge from."
     )
     alt = f"Singular values of {', '.join(spectra)} on a logarithmic scale; the table below has their ranks."
     return plotting.Section("Spectra", text, picture=plotting.png_bytes(figure), alt=alt)

@@ -27,7 +27,7 @@ class Layout:
 
     Attributes:
         kind: "linear" (out, in) as stored; "fan_in_fan_out" stored as (in, out); "embedding" stored as (vocabulary,
-            out), a matrix (out, vocabulary); "conv" stored as (out, in, *kernel), a matrix (out, in·kernel).
+            out), a matrix (out, vocabulary); "conv" stored as (out, in, kernel…), a matrix (out, in·kernel).
         shape: the stored shape.
     """
 

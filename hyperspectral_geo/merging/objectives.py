@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
 from hyperspectral_geo.merging.apply import Forward, applied, changed_parameters
+from hyperspectral_geo.merging.grams import evaluating
 from hyperspectral_geo.merging.module import Module
 
 __all__ = ["Head", "Matched", "ModuleMatching", "entropy", "labelled", "split_folds"]
@@ -31,7 +32,7 @@ class Matched:
             (b_t, classes).
     """
 
-    inputs: Float[Tensor, "b *rest"]
+    inputs: Shaped[Tensor, "b ..."]
     task: Int[Tensor, " b"]
     goals: tuple[Tensor, ...]
 
@@ -44,7 +45,8 @@ class ModuleMatching:
     variance; tasks count alike. Give ``folds``, ``objective`` and ``renew`` to ``calibrate``.
 
     Args:
-        network: the base model; its output is one tensor (b, d), the features. Wrap it if it is not.
+        network: the base model, run in evaluation mode and left in its own; its output is one tensor (b, d), the
+            features. Wrap it if it is not.
         modules: one a task.
         inputs: one tensor a task, items along the first dimension.
         heads: one a task, if what counts is their answer.
@@ -53,7 +55,8 @@ class ModuleMatching:
             that can be added only, not for token numbers.
 
     Raises:
-        ValueError: for other numbers of tensors or heads than modules, or modules that do not fit the network.
+        ValueError: for other numbers of tensors or heads than modules, a task without inputs, or modules that do not
+            fit the network.
     """
 
     def __init__(
@@ -70,7 +73,9 @@ class ModuleMatching:
                 raise ValueError(f"{name}: expected one for each of {len(modules)} modules, got {len(given)}")
         if mixing and any(not x.is_floating_point() for x in inputs):
             raise ValueError("mixing: expected inputs of floating point, got token numbers; pass mixing=False")
-        network.eval()
+        if not modules or any(len(x) == 0 for x in inputs):
+            raise ValueError(f"inputs: expected some of every task, got {[len(x) for x in inputs]}")
+        self._network = network
         self.inputs = tuple(inputs)
         self.heads = None if heads is None else tuple(heads)
         self.mixing = mixing
@@ -126,7 +131,8 @@ class ModuleMatching:
 
     @torch.no_grad()
     def _run(self, task: int, x: Tensor) -> Tensor:
-        return torch.cat([self._own[task](part) for part in x.split(256)])
+        with evaluating(self._network):
+            return torch.cat([self._own[task](part) for part in x.split(256)])
 
     @torch.no_grad()
     def _goal(self, task: int, features: Tensor) -> Tensor:

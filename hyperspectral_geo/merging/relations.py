@@ -14,6 +14,7 @@ from torch import Tensor
 from hyperspectral_geo.manifolds.angles import principal_angles
 from hyperspectral_geo.merging.core import join
 from hyperspectral_geo.merging.module import Module
+from hyperspectral_geo.merging.update_spectrum import update_spectrum
 
 __all__ = ["Relation", "mean_angles", "relate", "relate_cores"]
 
@@ -25,8 +26,9 @@ class Relation:
     Attributes:
         first, second: the modules' names.
         cosine: ⟨ΔW_s, ΔW_t⟩ / (‖ΔW_s‖ ‖ΔW_t‖), signed.
-        left: principal angles of the column spaces, ascending, radians.
-        right: principal angles of the row spaces.
+        left: principal angles of the column spaces, ascending, radians; of an update with a noise edge, those of the
+            directions above it, since all directions of a full rank span everything.
+        right: likewise of the row spaces.
     """
 
     first: str
@@ -53,13 +55,13 @@ def relate(modules: Sequence[Module], *, largest: int | None = None) -> dict[str
         if len(present) < 2 or (largest is not None and min(present[0].layouts[name].matrix_shape) > largest):
             continue
         joint = join(name, [m.deltas[name] for m in present])
-        found[name] = tuple(relate_cores([m.name for m in present], list(joint.cores)))
+        found[name] = tuple(relate_cores([m.name for m in present], list(joint.cores), joint.shape))
     return found
 
 
-def relate_cores(names: Sequence[str], cores: Sequence[Float[Tensor, "a b"]]) -> list[Relation]:
-    """Each pair of updates, given as cores between common orthonormal bases; zero updates have no relations."""
-    frames = [_frames(core) for core in cores]
+def relate_cores(names: Sequence[str], cores: Sequence[Float[Tensor, "a b"]], shape: tuple[int, int]) -> list[Relation]:
+    """Each pair of updates of ``shape``, as cores between common orthonormal bases; zero ones have no relations."""
+    frames = [_frames(core, shape) for core in cores]
     present = [t for t, (columns, _) in enumerate(frames) if columns.shape[1]]
     found = []
     for at, i in enumerate(present):
@@ -88,8 +90,9 @@ def mean_angles(
     return [[0.0 if a == b else mean[a, b] for b in names] for a in names]
 
 
-def _frames(core: Float[Tensor, "a b"]) -> tuple[Tensor, Tensor]:
-    """Orthonormal bases of a core's columns and rows, without what is rounding."""
+def _frames(core: Float[Tensor, "a b"], shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Orthonormal bases of a core's columns and rows, without what is rounding or below the noise edge."""
     u, s, vh = torch.linalg.svd(core, full_matrices=False)
-    kept = int((s > s[:1] * torch.finfo(s.dtype).eps * max(core.shape)).sum())
+    spectrum = update_spectrum(s, shape)
+    kept = spectrum.rank if spectrum.noise_edge is None else max(spectrum.noise_rank, 1)
     return u[:, :kept], vh[:kept].mT

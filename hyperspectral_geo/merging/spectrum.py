@@ -51,7 +51,7 @@ class Spectrum:
 
 
 def spectra(merged: Module, *, free: Free, rank: int | None = None) -> dict[str, Spectrum]:
-    """The spectrum of each of a module's updates, without directions that are zero to rounding.
+    """The spectrum of each of a module's updates, without directions, or whole updates, that are zero to rounding.
 
     Args:
         rank: keep at most this many directions; what a dense update has beyond is dropped, so leave it None unless
@@ -64,8 +64,10 @@ def spectra(merged: Module, *, free: Free, rank: int | None = None) -> dict[str,
         raise ValueError(f"free: expected one of {', '.join(get_args(Free))}, got {free!r}")
     found = {}
     for name, delta in merged.deltas.items():
-        u, s, vh = delta.svd()
-        kept = max(1, int((s > s[0] * torch.finfo(s.dtype).eps * max(delta.shape)).sum()))
+        u, s, vh = delta.to(torch.promote_types(delta.dtype, torch.float32)).svd()
+        kept = int((s > s[:1] * torch.finfo(s.dtype).eps * max(delta.shape)).sum())
+        if kept == 0:
+            continue  # no direction of its own to move along
         kept = kept if rank is None else min(kept, rank)
         found[name] = Spectrum(u[:, :kept], s[:kept], vh[:kept], free)
     if not found:

@@ -84,7 +84,7 @@ def calibrate_on_texts(
         progress: as of ``calibrate``.
 
     Returns:
-        The calibrated module and, for the report, learning rate, steps and the gain on held-out texts.
+        The calibrated module and, for the report, what moved, learning rate, steps and the gain on held-out texts.
 
     Raises:
         ImportError: without transformers.
@@ -116,7 +116,8 @@ def calibrate_on_texts(
             fold += batches
     found = calibrate(network, _renamed(merged, own), folds, _error, progress=progress)
     back = {there: here for here, there in own.items()}
-    facts = {"learning_rate": found.learning_rate, "steps": found.steps, "gain": found.gain}
+    course = found.course
+    facts = {"free": course.free, "learning_rate": course.learning_rate, "steps": course.steps, "gain": found.gain}
     return _renamed(found.module, back), {**facts, "texts": sum(len(t) for t in texts.values())}
 
 

@@ -69,8 +69,10 @@ def prepare_larv(
         ratings.append((e, _conflict(weight, joint, core)))
     rated = torch.tensor(ratings, dtype=torch.float64)
     z = (rated - rated.mean(0)) / rated.std(0, correction=0).clamp_min(1e-12)
-    order = (z[:, 0] - z[:, 1]).argsort().argsort()
-    parts = [tiers[(2 * int(place) + 1) * len(tiers) // (2 * len(names))] for place in order]
+    rating = (z[:, 0] - z[:, 1]).round(decimals=9)
+    # twice the mean place, plus one: layers that are rated alike, such as two of two often are, share a tier
+    places = 2 * (rating < rating.unsqueeze(1)).sum(1) + (rating == rating.unsqueeze(1)).sum(1)
+    parts = [tiers[int(place) * len(tiers) // (2 * len(names))] for place in places]
     return {"layer_scales": dict(zip(names, parts, strict=True))}
 
 

@@ -12,7 +12,7 @@ from hyperspectral_geo.merging.delta import Delta
 __all__ = ["tempered"]
 
 
-def tempered(joint: Joint, weights: Float[Tensor, " t"], *, power: float = 0.4) -> Delta:
+def tempered(joint: Joint, weights: Float[Tensor, " t"], *, power: float = 0.6) -> Delta:
     """ΔW = c · U diag(σᵖ) Vᵀ from Σ w_t ΔW_t = U diag(σ) Vᵀ, with c such that ‖ΔW‖_F = ‖Σ w_t ΔW_t‖_F.
 
     The directions that many modules share have grown with their number, those of one module have not; a power below
