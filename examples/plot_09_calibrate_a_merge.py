@@ -146,8 +146,8 @@ def run(quick=True):
 
 
 # %%
-# The held-out curves fall while what is learned carries over to other inputs; the lowest point of all is taken. With few
-# inputs less is gained, or the merge is left as it was. These are small synthetic tasks: what is gained elsewhere
+# The held-out curves fall while what is learned carries over to other inputs; the lowest point of all is taken. With
+# few inputs less is gained, or the merge is left as it was. These are small synthetic tasks: what is gained elsewhere
 # depends on how far the merge is from its modules, and on how many inputs there are.
 
 if __name__ == "__main__":

@@ -141,6 +141,12 @@ def _iso_c(ws, weights):
     return s.mean() * u @ vh
 
 
+def _tempered(ws, weights, *, power=0.6):
+    u, s, vh = _svd(_sum(ws, weights))
+    flat = torch.where(s > 1e-10 * s[0], s**power, 0)
+    return u @ torch.diag(flat * s.norm() / flat.norm()) @ vh
+
+
 def _iso_cts(ws, weights, *, common_fraction=0.8):
     ws, weights, _ = _used(ws, weights)
     u, s, vh = _svd(_sum(ws, weights))
@@ -288,6 +294,7 @@ REFERENCES: dict[str, Callable[..., Tensor]] = {
     "tsv": _tsv,
     "iso_c": _iso_c,
     "iso_cts": _iso_cts,
+    "tempered": _tempered,
     "svc": _svc,
     "larv": lambda ws, weights, **o: _sum(ws, weights),
     "wudi": _wudi,
@@ -363,6 +370,8 @@ METHOD_CASES = (
     MethodCase("iso_c"),
     MethodCase("iso_cts"),
     MethodCase("iso_cts", {"common_fraction": 0.3}),
+    MethodCase("tempered"),
+    MethodCase("tempered", {"power": 0.2}),
     MethodCase("svc", tight=1e-9),
     MethodCase("larv"),
     MethodCase("wudi"),

@@ -151,6 +151,40 @@ def test_the_list_of_methods(hsgeo: Run, capsys: pytest.CaptureFixture[str]):
     assert "[density" in next(line for line in lines if line.startswith("ties "))
 
 
+def test_a_folder_with_foreign_things_is_never_replaced(
+    hsgeo: Run, pair: tuple[Path, Path], tmp_path: Path, monkeypatch, capsys
+):
+    (tmp_path / "out" / "photos").mkdir(parents=True)
+    (tmp_path / "out" / "photos" / "x.txt").write_text("mine")
+    assert hsgeo("merge", *pair, "-o", tmp_path / "out", "--overwrite") == 2
+    assert "'photos'" in said(capsys)
+    assert (tmp_path / "out" / "photos" / "x.txt").read_text() == "mine"
+    monkeypatch.chdir(tmp_path / "out")
+    for path in (".", "..", tmp_path / "out" / ".."):
+        assert hsgeo("merge", *pair, "-o", path, "--overwrite") == 2
+        assert "the working directory or one above it" in said(capsys)
+
+
+@pytest.mark.parametrize("method", ["svd", "grassmann"])
+def test_a_rank_among_the_options_is_the_rank(hsgeo: Run, pair: tuple[Path, Path], tmp_path: Path, capsys, method: str):
+    assert hsgeo("merge", *pair, "-o", tmp_path / "out", "--method", method, "--option", "rank=1") == 0
+    assert "stored to" in said(capsys)
+    report = json.loads((tmp_path / "out" / "merge_report.json").read_text())
+    assert report["rank"] == 1
+    assert all(row["rank"] == 1 for row in report["rows"])
+
+
+def test_rules_reach_the_report_and_larv_has_its_base(hsgeo: Run, pair: tuple[Path, Path], base: Path, tmp_path: Path):
+    (tmp_path / "recipe.yaml").write_text(
+        "merge_method: task_arithmetic\nbase_model: base\nmodels: [{model: cat}, {model: dog}]\n"
+        "rules: [{pattern: 'layers.1*', weights: [2, 0]}, {pattern: '*', merge_method: larv}]\n"
+    )
+    assert hsgeo("merge", tmp_path / "recipe.yaml", "-o", tmp_path / "out") == 0
+    rows = {row["name"]: row for row in json.loads((tmp_path / "out" / "merge_report.json").read_text())["rows"]}
+    assert rows["layers.1.v.weight"]["energy"] == pytest.approx(1.0)
+    assert "layer_scale" in rows["layers.0.q.weight"]["notes"]
+
+
 def test_an_existing_folder_is_replaced_only_when_asked(hsgeo: Run, pair: tuple[Path, Path], tmp_path: Path, capsys):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
@@ -175,6 +209,25 @@ def test_an_existing_folder_is_replaced_only_when_asked(hsgeo: Run, pair: tuple[
         (["cat", "dog", "-o", "out", "--dtype", "int8"], "dtype: expected one of"),
         (["cat", "dog", "-o", "out", "--as", "file"], "--as: expected adapter or checkpoint"),
         (["cat", "dog", "-o", "out", "--as", "checkpoint"], "expected the base model"),
+        *[
+            (["cat", "dog", "-o", "out", "--method", method, "--option", option], match)
+            for method, option, match in (
+                ("ties", "density=abc", "density: expected a finite number, got 'abc'"),
+                ("ties", "density=null", "density: expected a finite number, got None"),
+                ("ties", "density=[1]", "density: expected a finite number"),
+                ("ties", "density=true", "density: expected a finite number, got True"),
+                ("ties", "space=5", "space: expected one of 'raw', 'core'"),
+                ("tsv", "tolerance=abc", "tolerance: expected a finite number"),
+                ("fisher", "fishers=3", "merge in Python"),
+                ("dare", "seed=1.5", "seed: expected a whole number"),
+                ("svd", "rank=abc", "rank: expected a whole number"),
+                ("svd", "weights=1", "use --weights"),
+                ("svd", "dtype=float16", "use --dtype"),
+                ("svd", "progress=1", "progress is no option"),
+                ("larv", "tiers=[1]", "name it (--base)"),
+            )
+        ],
+        (["cat", "dog", "-o", "out", "--option", "a=1", "--option", "a=2"], "expected a once"),
         (["cat", "dog", "-o", "no/out"], "expected a folder to make in an existing one"),
         (["cat", "none", "-o", "out"], "none: expected a folder"),
         (["cat", "base", "-o", "out"], "name it (--base)"),

@@ -449,6 +449,8 @@ def test_other_errors():
         (lambda: composed(x, weights=torch.ones(3, 1)), "weights of 2 requests"),
         (lambda: composed(x, weights=torch.ones(2, 2)), r"expected shape \(batch, 1\)"),
         (lambda: composed(x, weights=torch.full((2, 1), torch.inf)), "weights: expected finite"),
+        (lambda: composed(x, weights=[1.0]), "expected numbers by name"),
+        (lambda: composed(x, weights="1"), "expected numbers by name"),
         (lambda: Composition(network, [module], weights=[1.0, 2.0]), "expected 1 numbers"),
         (lambda: Composition(nn.ReLU(), []), "expected one with parameters"),
         (lambda: Composition(network, [], rank=0), "rank: expected a whole number"),

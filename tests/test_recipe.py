@@ -106,6 +106,20 @@ def test_what_is_wrong_is_named_with_its_file(tmp_path: Path, text: str | bytes,
     assert str(tmp_path / "recipe.yaml") in str(caught.value)
 
 
+def test_normalize_is_said_or_done(tmp_path: Path):
+    models = "models: [{model: a, parameters: {weight: 1}}, {model: b, parameters: {weight: 3}}]\n"
+    for method in ("linear", "ties", "della"):
+        with pytest.raises(ValueError, match="write normalize: false"):
+            read_recipe(written(tmp_path, f"merge_method: {method}\n{models}"))
+        plain = read_recipe(written(tmp_path, f"merge_method: {method}\n{models}parameters: {{normalize: false}}"))
+        assert plain.weights == (1.0, 3.0)
+    done = read_recipe(written(tmp_path, f"merge_method: linear\n{models}parameters: {{normalize: true}}"))
+    assert (done.weights, done.options) == ((0.25, 0.75), {})
+    with pytest.raises(ValueError, match="normalize: True is not supported"):
+        read_recipe(written(tmp_path, f"merge_method: ties\n{models}parameters: {{normalize: true}}"))
+    assert read_recipe(written(tmp_path, f"merge_method: dare_linear\n{models}")).weights == (1.0, 3.0)
+
+
 def test_a_recipe_that_is_not_there(tmp_path: Path):
     with pytest.raises(OSError, match="none.yaml"):
         read_recipe(tmp_path / "none.yaml")

@@ -146,9 +146,7 @@ def references(
         if method == "grassmann" and done == SEARCHED:
             return
         merge_cases.NAME = name  # by which the references draw masks and look data up
-        if method == "tempered":
-            yield name, _tempered(ms, weights, **options)
-        elif method == "larv":
+        if method == "larv":
             yield name, scales[name] * dense_reference("linear", ms, weights)
         else:
             more = {"thresholds": [t[0] for t in limits[name]]} if limits else {}
@@ -195,12 +193,6 @@ def _layer_scales(matrices: Mapping[str, list[Tensor | None]], base: Mapping[str
     }
 
 
-def _tempered(ms: Sequence[Tensor | None], weights: Sequence[float], power: float) -> Tensor:
-    u, s, vh = torch.linalg.svd(dense_reference("linear", ms, weights), full_matrices=False)
-    flat = torch.where(s > 1e-10 * s[0], s**power, 0)
-    return u @ torch.diag(flat * s.norm() / flat.norm()) @ vh
-
-
 def error(found: Tensor, expected: Tensor) -> float:
     return float((found.double() - expected).norm() / expected.norm())
 
@@ -212,7 +204,7 @@ def _name(monkeypatch: pytest.MonkeyPatch):
 
 def test_the_product_is_whole():
     assert len(VARIANTS) >= 12
-    assert set(REFERENCES) | {"tempered"} == set(METHODS)
+    assert set(REFERENCES) == set(METHODS)
     assert {variant for variant, _ in CHOSEN} == set(VARIANTS)
     assert {method for _, method in CHOSEN} == set(METHODS)
 
@@ -232,7 +224,8 @@ def test_a_merge_is_the_dense_formula(variant: str, method: str, record_property
         worst = max(worst, found)
     for name in dict.fromkeys(n for m in modules for n in m.vectors):
         present = [(m.vectors[name].double(), w) for m, w in zip(modules, weights, strict=True) if name in m.vectors]
-        share = 1 / len(present) if METHODS[method].vectors == "mean" else 1.0
+        total = sum(w for _, w in present)
+        share = {"mean": 1 / len(present), "sum": 1.0, "proportion": 1 / total}[METHODS[method].vectors]
         expected = share * torch.stack([w * v for v, w in present]).sum(0)
         assert error(merged.vectors[name], expected) <= 1e-6
     record_property("error", worst)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hyperspectral_geo import __version__
-from hyperspectral_geo.cli import bench, demo, doctor, inspect, merge
+from hyperspectral_geo.cli import bench, convert, demo, doctor, inspect, merge
 
 __all__ = ["app", "main"]
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.command()(inspect.inspect)
 app.command()(merge.merge)
+app.command()(convert.convert)
 app.command()(bench.bench)
 app.command()(doctor.doctor)
 

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 __all__ = ["merge"]
 
 _RECIPES = (".yaml", ".yml")
+_NEEDS = {
+    "regmean": "Python only: needs statistics of inputs",
+    "fisher": "Python only: needs statistics of gradients",
+    "larv": "needs --base",
+    "compress": "needs --option module_rank=",
+}
 
 
 def merge(
@@ -107,7 +113,7 @@ def _recipe(inputs: list[str], given: dict[str, Any]) -> Recipe:
         base=given["base"],
         scale=1.0 if given["scale"] is None else given["scale"],
         rank=given["rank"],
-        options=dict(_option(text) for text in given["option"] or []),
+        options=_options(given["option"] or []),
         dtype=given["dtype"],
     )
 
@@ -119,6 +125,15 @@ def _weights(text: str, count: int) -> tuple[float, ...]:
     if len(parts) != count:
         raise ValueError(f"--weights: expected {count} numbers, one a module, got {len(parts)}")
     return tuple(float(part) for part in parts)
+
+
+def _options(texts: list[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in map(_option, texts):
+        if key in found:
+            raise ValueError(f"--option: expected {key} once, got it twice; leave one out")
+        found[key] = value
+    return found
 
 
 def _option(text: str) -> tuple[str, Any]:
@@ -147,15 +162,25 @@ def _list_methods() -> None:
     for name, method in METHODS.items():
         title = (sys.modules[method.layer.__module__].__doc__ or "").split("\n")[0]
         options = ", ".join(method.options)
-        typer.echo(f"{name:<{width}}  {title}" + (f" [{options}]" if options else ""))
+        needs = f" ({_NEEDS[name]})" if name in _NEEDS else ""
+        typer.echo(f"{name:<{width}}  {title}" + (f" [{options}]" if options else "") + needs)
 
 
 def _show(report: MergeReport, out: Path) -> None:
     holds = f"way error {report.way_error:.1e}"
+    if report.stored_error is not None:
+        holds += f", stored to {report.stored_error:.1e}"
     typer.echo(f"{out}: {report.kind} of {len(report.rows)} weights from {len(report.models)} modules, {holds}")
     width = max(map(len, report.models))
     for (name, share), weight in zip(report.shares().items(), report.weights, strict=True):
         typer.echo(f"  {name:<{width}}  weight {weight:g}, {100 * share:.0f} % of the energy")
     if report.calibration is not None:
         typer.echo(f"  calibrated: {report.calibration['steps']} steps, loss {100 * report.calibration['gain']:+.1f} %")
+    if report.weighted_by_rules:
+        typer.echo("  rules give some weights other numbers; the shares count with them")
+    if report.larger_than_dense:
+        typer.echo(
+            "  note: as factors this is larger than the matrices; --rank, --as checkpoint or, with ties, dare, della, "
+            "--option space=core make it smaller"
+        )
     typer.echo("  report in merge_report.html")

@@ -20,19 +20,20 @@ Forward: TypeAlias = Callable[..., Any]
 def changed_parameters(network: nn.Module, module: Module) -> dict[str, Tensor]:
     """W₀ + ΔW for each parameter that the module changes, in the network's dtype and on its device.
 
+    For a parameter that the module replaces, its value takes the place of W₀.
+
     Raises:
         ValueError: for a parameter that the network lacks or that has another shape there.
     """
     require_fits(network, module)
     own = dict(network.named_parameters(remove_duplicate=False))
-    changed = {}
+    # a full value stands for the base's, and changes come on top of it, as in ``Module.against``
+    changed = {name: value.to(own[name]) for name, value in module.replaced.items()}
     for name, delta in module.deltas.items():
         change = module.layouts[name].to_weight(delta.dense().to(own[name].device))
-        changed[name] = own[name].detach() + change.to(own[name].dtype)
+        changed[name] = changed.get(name, own[name].detach()) + change.to(own[name].dtype)
     for name, vector in module.vectors.items():
-        changed[name] = own[name].detach() + vector.to(own[name])
-    for name, value in module.replaced.items():
-        changed[name] = value.to(own[name])
+        changed[name] = changed.get(name, own[name].detach()) + vector.to(own[name])
     return changed
 
 

@@ -67,8 +67,9 @@ def calibrate(
     From the anchor, p = 0, Adam descends the mean loss of the training batches over p alone (``Spectrum``: the basis
     stays). Each fold is held out once for each learning rate; what moves, the rate and the number of steps of the
     lowest held-out loss are taken, and the anchor stays where no descent beats it by ``caution`` standard errors over
-    the held-out batches. The result is the descent on all folds. Only p and two moments a number are kept; a weight
-    is formed when a batch needs it, so networks of any size and kind that ``torch.func`` can call will do.
+    the held-out batches. The result is the descent on all folds. Gradients accumulate over the batches, and only p and
+    its two moments are kept between them; while a batch runs, the changed weights exist a second time. Any network that
+    ``torch.func`` can call will do.
 
     Args:
         network: the base model, run in evaluation mode and left in its own; its parameters are not changed.

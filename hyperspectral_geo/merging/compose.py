@@ -228,6 +228,11 @@ class Composition(HookedNetwork):
                 self._require_number(name, weight)
                 rows[0, self._slot(name)] = weight
             return rows
+        if not isinstance(weights, Tensor):
+            raise ValueError(
+                f"weights: expected numbers by name, such as {{{self.names[0] if self.names else 'a'!r}: 0.5}}, or a "
+                f"tensor (batch, {len(self.names)}), got {weights!r:.60}; set standing weights with set()"
+            )
         if weights.ndim != 2 or weights.shape[1] != len(self.names):
             raise ValueError(
                 f"weights: expected shape (batch, {len(self.names)}), a row for each item of the batch and a column "

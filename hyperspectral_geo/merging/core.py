@@ -10,12 +10,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hyperspectral_geo.merging.delta import Delta, Dense, LowRank
+from hyperspectral_geo.merging.way_error import PROBES, bound_error, dense_error, measured_error
 
-__all__ = ["Joint", "join"]
+__all__ = ["Joint", "join", "require_core_kind"]
 
 _GRAM_LIMITS = (2e3, 1e8)
-"""Squared condition numbers up to which one Cholesky factor, or two, leave no more than 1e-12 of an error."""
-_PROBES = 3
+"""Squared condition numbers up to which one Cholesky factor, or two, leave no more than 1e-12 of an error in float64;
+float32 has no such digits to lose, so that its frames come from Householder's QR."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +35,7 @@ class Joint:
         cores: (T, a, b).
         ranks: r_t, upper bounds of the cores' ranks.
         error: largest relative error ‖left @ core @ rightᵀ − ΔW_t‖/‖ΔW_t‖ of the way into the basis and back,
-            estimated from random combinations of the factors' columns.
+            estimated from random combinations of the factors' columns; inf where an update is not finite.
         parts: the factors in the basis, cores[t] = parts[t][0] @ parts[t][1] of shapes (a, r_t) and (r_t, b), where
             all updates are factors; empty where one is dense.
         updates: the updates as they came, None where a module leaves the weight alone; empty if not known.
@@ -116,10 +117,10 @@ def join(name: str, deltas: Sequence[Delta | None], *, dtype: torch.dtype = torc
     Args:
         name: the weight's name, for errors.
         deltas: one update a module, None where a module leaves the weight alone.
-        dtype: the kind in which cores and bases are computed.
+        dtype: the kind in which cores and bases are computed, float32 or float64.
 
     Raises:
-        ValueError: if all are None or shapes differ.
+        ValueError: if all are None, shapes differ, or for another dtype.
 
     Example:
         >>> a = LowRank(torch.eye(4)[:, :1], torch.ones(1, 3))
@@ -127,6 +128,7 @@ def join(name: str, deltas: Sequence[Delta | None], *, dtype: torch.dtype = torc
         >>> joint.left.shape, joint.right.shape, joint.cores.shape, joint.ranks
         (torch.Size([4, 1]), torch.Size([3, 1]), torch.Size([2, 1, 1]), (1, 0))
     """
+    require_core_kind(dtype)
     present = [d for d in deltas if d is not None]
     if not present:
         raise ValueError(f"{name}: expected at least one module that changes this weight, got none")
@@ -136,7 +138,8 @@ def join(name: str, deltas: Sequence[Delta | None], *, dtype: torch.dtype = torc
     ranks = tuple(0 if d is None else d.rank for d in deltas)
     if any(isinstance(d, Dense) for d in present):
         cores = torch.stack([_matrix(d, (m, n), dtype) for d in deltas])
-        return Joint(name, None, None, cores, ranks, updates=tuple(deltas))
+        error = max(dense_error(d, core) for d, core in zip(deltas, cores, strict=True) if d is not None)
+        return Joint(name, None, None, cores, ranks, error, updates=tuple(deltas))
     factors = [d.to(dtype) for d in present if isinstance(d, LowRank)]
     left, parts_left, lost_left = _side([f.left for f in factors])
     right, parts_right, lost_right = _side([f.right.mT for f in factors])
@@ -145,8 +148,24 @@ def join(name: str, deltas: Sequence[Delta | None], *, dtype: torch.dtype = torc
     none, own = (torch.zeros(a, 0, dtype=dtype), torch.zeros(0, b, dtype=dtype)), iter(halves)
     parts = tuple(none if d is None else next(own) for d in deltas)
     cores = torch.stack([p @ q for p, q in parts])
-    error = _error(halves, lost_left, lost_right)
+    exact = all(torch.promote_types(d.dtype, dtype) == dtype for d in present)
+    error = 0.0
+    if dtype == torch.float64:
+        error = bound_error(halves, lost_left, lost_right)
+    if dtype != torch.float64 or left is None or right is None or not exact:
+        # the bound above knows neither what the product on an identity side rounds away nor what the cast does, and
+        # of float32 it asks √r too much: there the way itself is measured, against the factors as they came
+        error = max(error, measured_error(deltas, cores, left, right))
     return Joint(name, left, right, cores, ranks, error, parts, tuple(deltas))
+
+
+def require_core_kind(dtype: torch.dtype) -> None:
+    """Raise ``ValueError`` unless cores and bases can be computed in ``dtype``."""
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"dtype: expected torch.float32 or torch.float64, in which bases can be computed, got {dtype}; "
+            "modules of half precision merge in either and come back in their own kind"
+        )
 
 
 def _side(columns: list[Tensor]) -> tuple[Tensor | None, list[Tensor], Tensor]:
@@ -162,10 +181,10 @@ def _side(columns: list[Tensor]) -> tuple[Tensor | None, list[Tensor], Tensor]:
     together = torch.cat(columns, 1)
     basis, coordinates = _orthonormal(together)
     generator = torch.Generator().manual_seed(0)
-    probes = [torch.randint(2, (size, _PROBES), generator=generator).to(nothing.dtype) * 2 - 1 for size in sizes]
+    probes = [torch.randint(2, (size, PROBES), generator=generator).to(nothing.dtype) * 2 - 1 for size in sizes]
     signs = torch.block_diag(*probes)
     lost = together @ signs - basis @ (coordinates @ signs)
-    lost = lost.square().sum(0).reshape(len(columns), _PROBES).mean(1).sqrt()
+    lost = lost.square().sum(0).reshape(len(columns), PROBES).mean(1).sqrt()
     return basis, list(coordinates.split(sizes, 1)), lost
 
 
@@ -176,7 +195,7 @@ def _orthonormal(a: Tensor) -> tuple[Tensor, Tensor]:
     where it is less so (Yamamoto et al. 2015), in a third of the time of Householder's QR, which takes the rest.
     """
     q, r = a, None
-    for limit in _GRAM_LIMITS:
+    for limit in _GRAM_LIMITS if a.dtype == torch.float64 else ():
         gram = q.mT @ q
         lengths = gram.diagonal().sqrt()
         gram = gram / lengths / lengths.unsqueeze(-1)
@@ -193,17 +212,6 @@ def _orthonormal(a: Tensor) -> tuple[Tensor, Tensor]:
         if bool(condition <= limit):
             return q, r
     return torch.linalg.qr(a)
-
-
-def _error(parts: list[tuple[Tensor, Tensor]], left: Tensor, right: Tensor) -> float:
-    """Largest ‖left p q rightᵀ − ΔW‖/‖ΔW‖ from what each side loses: ‖E_B A‖ ≤ ‖E_B‖‖A‖, and likewise."""
-    worst = 0.0
-    for (p, q), on_left, on_right in zip(parts, left, right, strict=True):
-        size = torch.linalg.matrix_norm(p @ q)
-        if bool(size > 0):
-            bound = on_left * torch.linalg.matrix_norm(q) + on_right * torch.linalg.matrix_norm(p)
-            worst = max(worst, float(bound / size))
-    return worst
 
 
 def _matrix(delta: Delta | None, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:

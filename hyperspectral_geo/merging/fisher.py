@@ -48,8 +48,12 @@ def diagonal_fisher(
     generator = torch.Generator().manual_seed(seed)
     names = list(module.deltas)
     # leaves of a graph of their own: the network's parameters stay as they are, and get no gradient
-    parameters = {name: p.detach() for name, p in network.named_parameters()}
-    parameters |= {name: p.requires_grad_(name in names) for name, p in changed_parameters(network, module).items()}
+    changed = changed_parameters(network, module)
+    own = dict(network.named_parameters(remove_duplicate=False))
+    # of tied parameters one name may be passed, and that is the one that the module changes
+    taken = {id(own[name]) for name in changed}
+    parameters = {name: p.detach() for name, p in network.named_parameters() if id(p) not in taken}
+    parameters |= {name: p.requires_grad_(name in names) for name, p in changed.items()}
     sums = {name: torch.zeros(parameters[name].shape, dtype=torch.float64) for name in names}
     count = 0
     with evaluating(network):

@@ -49,15 +49,15 @@ def activation_grams(
     counts = dict.fromkeys(layers, 0)
 
     def watch(name: str, layer: Layer) -> Callable[..., None]:
-        def hook(_: nn.Module, arguments: tuple[Any, ...]) -> None:
-            x = _rows(layer, arguments[0], dtype)
+        def hook(_: nn.Module, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+            x = _rows(layer, arguments[0] if arguments else named["input"], dtype)
             counts[name] += len(x)
             gram = x.mT @ x if not isinstance(layer, nn.Embedding) else _counts(x, layer.num_embeddings).to(dtype)
             sums[name] = gram if name not in sums else sums[name].add_(gram)
 
         return hook
 
-    handles = [layer.register_forward_pre_hook(watch(name, layer)) for name, layer in layers.items()]
+    handles = [layer.register_forward_pre_hook(watch(name, layer), with_kwargs=True) for name, layer in layers.items()]
     try:
         with evaluating(network), torch.no_grad():
             seen = 0

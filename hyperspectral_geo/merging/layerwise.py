@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hyperspectral_geo.merging.delta import Delta, LowRank
 from hyperspectral_geo.merging.descent import with_parameters
+from hyperspectral_geo.merging.methods.per_module import PerModule, grams_of
 from hyperspectral_geo.merging.module import Module
 from hyperspectral_geo.merging.spectrum import Free, Spectrum, spectra
 
@@ -36,7 +37,7 @@ class LayerwiseCalibration:
 def calibrate_layerwise(
     anchor: Module,
     modules: Sequence[Module],
-    folds: Sequence[Mapping[str, Float[Tensor, "t n n"]]],
+    folds: Sequence[PerModule],
     *,
     free: Free = "eigenvalues",
     ridges: Sequence[float] = (0.01, 0.1, 1.0, 10.0),
@@ -52,13 +53,14 @@ def calibrate_layerwise(
     Args:
         anchor: a merged module.
         modules: one a task.
-        folds: two or more sets of Gram matrices of disjoint inputs, by weight name, modules in order.
+        folds: two or more sets of Gram matrices of disjoint inputs; each by weight name (T, n, n), or one mapping with
+            (n, n) a module, from ``activation_grams``; (T, n) or (n,) where they are diagonal, as an embedding's.
         free: "eigenvalues" or "core".
         ridges: to choose from.
 
     Raises:
-        ValueError: for fewer than two folds, missing or wrongly shaped Gram matrices, no modules, or other ``free`` or
-            ridges.
+        ValueError: for fewer than two folds, Gram matrices that are missing, not finite or of wrong shape, no modules,
+            or other ``free`` or ridges.
     """
     if free == "scale":
         raise ValueError("free: expected 'eigenvalues' or 'core', got 'scale'")
@@ -88,20 +90,14 @@ class _Layer:
     energy: Float[Tensor, " f"]
 
     @classmethod
-    def of(
-        cls, name: str, spectrum: Spectrum, modules: Sequence[Module], folds: Sequence[Mapping[str, Tensor]]
-    ) -> _Layer:
+    def of(cls, name: str, spectrum: Spectrum, modules: Sequence[Module], folds: Sequence[PerModule]) -> _Layer:
         n = spectrum.vh.shape[1]
         cross, grams, energy = [], [], []
-        for fold in folds:
-            g = fold.get(name)
-            if g is None or g.shape != (len(modules), n, n):
-                got = "none" if g is None else str(tuple(g.shape))
-                raise ValueError(f"{name}: expected Gram matrices of shape {(len(modules), n, n)}, got {got}")
-            g = g.to(torch.float64)
+        for i, fold in enumerate(folds):
+            g = grams_of(f"folds[{i}]", fold, name, len(modules), n)
             parts = [(delta, g[t]) for t, m in enumerate(modules) if (delta := m.deltas.get(name)) is not None]
-            cross.append(sum(_through(delta, spectrum.u.mT, x @ spectrum.vh.mT) for delta, x in parts))
-            grams.append(spectrum.vh @ g.sum(0) @ spectrum.vh.mT)
+            cross.append(sum(_through(delta, spectrum.u.mT, _times(x, spectrum.vh.mT)) for delta, x in parts))
+            grams.append(spectrum.vh @ _times(g.sum(0), spectrum.vh.mT))
             energy.append(sum(_energy(delta, x) for delta, x in parts))
         return cls(name, spectrum, *(torch.stack([torch.as_tensor(x) for x in xs]) for xs in (cross, grams, energy)))
 
@@ -150,5 +146,10 @@ def _energy(delta: Delta, gram: Tensor) -> Tensor:
     """tr(ΔW G ΔWᵀ)."""
     wide = delta.to(gram.dtype)
     if isinstance(wide, LowRank):
-        return ((wide.left.mT @ wide.left) * (wide.right @ gram @ wide.right.mT)).sum()
-    return (wide.matrix @ gram * wide.matrix).sum()
+        return ((wide.left.mT @ wide.left) * (wide.right @ _times(gram, wide.right.mT))).sum()
+    return (_times(gram, wide.matrix.mT) * wide.matrix.mT).sum()
+
+
+def _times(gram: Tensor, columns: Tensor) -> Tensor:
+    """G @ columns, G a matrix or its diagonal, which for an embedding is too long to be made a matrix."""
+    return gram.unsqueeze(-1) * columns if gram.ndim == 1 else gram @ columns

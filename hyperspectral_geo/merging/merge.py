@@ -2,60 +2,46 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
+from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from hyperspectral_geo.merging.core import Joint, join
-from hyperspectral_geo.merging.delta import Delta
-from hyperspectral_geo.merging.methods import METHODS, Method
-from hyperspectral_geo.merging.module import Layout, LazyMapping, Module
+from hyperspectral_geo.merging.adapter import SCALE_NOTE
+from hyperspectral_geo.merging.core import Joint, join, require_core_kind
+from hyperspectral_geo.merging.delta import Delta, LowRank
+from hyperspectral_geo.merging.merge_plan import (
+    LayerRule,
+    ModuleWeights,
+    Plan,
+    common_config,
+    common_layout,
+    common_stored,
+    plans_of,
+    require_rank,
+)
+from hyperspectral_geo.merging.methods import Method
+from hyperspectral_geo.merging.module import LazyMapping, Module
 
-__all__ = ["WAY_TOLERANCE", "LayerRule", "merge"]
+__all__ = ["WAY_TOLERANCE", "LayerRule", "merge", "way_tolerance"]
 
 WAY_TOLERANCE = 1e-6
-"""Largest relative error of a module on its way into the joint basis and back; beyond it a merge is refused."""
+"""Largest relative error of a module on its way into the joint basis and back; a merge in float64 refuses more."""
 
 
-@dataclass(frozen=True)
-class LayerRule:
-    """Other settings for the weights whose names match a pattern; None keeps what ``merge`` was given.
-
-    Attributes:
-        pattern: as in a shell, "*.attention.*"; of several rules the first that matches counts.
-        weights: one number a module.
-        scale: factor on the merged update.
-        method: a method's name or a ``Method``.
-        options: of the method, over those given to ``merge``.
-    """
-
-    pattern: str
-    weights: Sequence[float] | None = None
-    scale: float | None = None
-    method: str | Method | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What is done with one weight."""
-
-    method: Method
-    weights: Tensor
-    scale: float
-    options: Mapping[str, Any]
+def way_tolerance(dtype: torch.dtype) -> float:
+    """``WAY_TOLERANCE``, or what rounding alone makes of a way in ``dtype``, if that is more."""
+    return max(WAY_TOLERANCE, 50 * torch.finfo(dtype).eps)
 
 
 def merge(
     modules: Sequence[Module],
     *,
     method: str | Method = "tsv",
-    weights: Sequence[float] | None = None,
+    weights: ModuleWeights | None = None,
     scale: float = 1.0,
     rank: int | None = None,
     rules: Sequence[LayerRule] = (),
@@ -68,11 +54,12 @@ def merge(
     Args:
         modules: at least one, of the same base model.
         method: a name from ``methods.METHODS`` or a ``Method`` of your own.
-        weights: w_t, one number a module, ones by default; negative ones subtract a module.
+        weights: w_t, one number a module, or numbers by module name, ones by default; negative ones subtract a module.
         scale: α, factor on the merged update.
         rank: cut each merged update to this rank; methods with an option ``rank``, as "svd", work at that rank.
         rules: other settings for some weights, see ``LayerRule``.
-        dtype: the kind in which cores and bases are computed; results come back in the modules' own kind.
+        dtype: the kind in which cores and bases are computed, float32 or float64; results come back in the modules' own
+            kind, as ``stored`` says also on disk: the widest that a module has for the parameter.
         progress: called as ``progress(done, all)`` after each weight.
         options: of the method, such as ``density``.
 
@@ -82,14 +69,18 @@ def merge(
 
     Raises:
         ValueError: for modules of other base models or shapes, parameters known only beside a base, unknown methods
-            or options, or an update that the joint basis does not hold to ``WAY_TOLERANCE``.
+            or options, rules that match no weight, numbers that are not finite, or an update that the joint basis does
+            not hold to ``way_tolerance(dtype)``.
     """
     _require_modules(modules)
+    require_core_kind(dtype)
+    require_rank(rank)
     names = dict.fromkeys(name for m in modules for name in m.deltas)
     vectors = dict.fromkeys(name for m in modules for name in m.vectors)
     given = options if rank is None else {**options, "rank": rank}
-    plans = {n: _plan(n, len(modules), method, weights, scale, rules, given, dtype) for n in (*names, *vectors)}
-    layouts = {name: _common_layout(name, modules) for name in names}
+    called = [m.name for m in modules]
+    plans = plans_of(dict.fromkeys((*names, *vectors)), called, method, weights, scale, rules, given, dtype)
+    layouts = {name: common_layout(name, modules) for name in names}
     streaming = any(isinstance(m.deltas, LazyMapping) for m in modules)
 
     def joint_of(name: str) -> Joint:
@@ -97,11 +88,7 @@ def merge(
         # a module of weight 0 is as good as absent, and so has no part in the basis either
         used = [d if w else None for d, w in zip(deltas, plans[name].weights.tolist(), strict=True)]
         joint = join(name, used if any(d is not None for d in used) else deltas, dtype=dtype)
-        if not joint.error <= WAY_TOLERANCE:
-            raise ValueError(
-                f"{name}: expected every update to survive its way into the joint basis and back to "
-                f"{WAY_TOLERANCE:g}, got {joint.error:.1e}; its factors cancel: truncate the module first"
-            )
+        _require_held(joint, modules, dtype)
         return joint
 
     kept: dict[str, Callable[[], Joint]] = {}
@@ -109,12 +96,14 @@ def merge(
 
     def merged(name: str) -> Delta:
         joint, plan = kept.pop(name, lambda: joint_of(name))(), plans[name]
-        given = next(d for m in modules if (d := m.deltas.get(name)) is not None)
+        kind = reduce(torch.promote_types, [u.dtype for u in joint.updates if u is not None])
         delta = plan.method.layer(joint, plan.weights, **plan.options, **prepared.get(name, {}))
         delta = delta if plan.scale == 1 else delta.scaled(plan.scale)
         if rank is not None and delta.rank > rank:
             delta = delta.truncated(rank)
-        return replace(delta.to(given.dtype), notes={**delta.notes, "way_error": joint.error})
+        # the scale of a file's factors says nothing of these
+        notes = {key: value for key, value in delta.notes.items() if key != SCALE_NOTE}
+        return replace(delta.to(kind), notes={**notes, "way_error": joint.error})
 
     def merged_vector(name: str) -> Tensor:
         return _merge_vectors(name, [m.vectors.get(name) for m in modules], plans[name])
@@ -124,7 +113,8 @@ def merge(
         deltas=LazyMapping(list(names), merged) if streaming else _eager(list(names), merged, progress),
         layouts=layouts,
         vectors=LazyMapping(list(vectors), merged_vector) if streaming else {n: merged_vector(n) for n in vectors},
-        config=_common_config(modules),
+        config=common_config(modules),
+        stored=common_stored(modules, (*names, *vectors)),
     )
 
 
@@ -140,52 +130,12 @@ def _require_modules(modules: Sequence[Module]) -> None:
             )
 
 
-def _plan(
-    name: str,
-    count: int,
-    method: str | Method,
-    weights: Sequence[float] | None,
-    scale: float,
-    rules: Sequence[LayerRule],
-    options: Mapping[str, Any],
-    dtype: torch.dtype,
-) -> _Plan:
-    rule = next((r for r in rules if fnmatchcase(name, r.pattern)), LayerRule("*"))
-    chosen = _method(method if rule.method is None else rule.method)
-    # merge's own rank is an option of some methods, and options given for all weights may be another method's
-    options = {k: v for k, v in options.items() if k in chosen.options or (rule.method is None and k != "rank")}
-    chosen.require_options({**options, **rule.options}, method=rule.method or method)
-    return _Plan(
-        method=chosen,
-        weights=_module_weights(weights if rule.weights is None else rule.weights, count).to(dtype),
-        scale=scale if rule.scale is None else rule.scale,
-        options={**options, **rule.options},
-    )
-
-
-def _method(method: str | Method) -> Method:
-    if isinstance(method, Method):
-        return method
-    if method not in METHODS:
-        near = difflib.get_close_matches(method, METHODS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(METHODS)}"
-        raise ValueError(f"method: no method is called {method!r}; {hint}")
-    return METHODS[method]
-
-
-def _module_weights(weights: Sequence[float] | None, count: int) -> Tensor:
-    w = torch.ones(count, dtype=torch.float64) if weights is None else torch.as_tensor(weights, dtype=torch.float64)
-    if w.shape != (count,) or not bool(w.isfinite().all()) or not bool(w.any()):
-        raise ValueError(f"weights: expected {count} finite numbers, one a module, not all zero, got {weights!r}")
-    return w
-
-
 def _prepare(
-    plans: Mapping[str, _Plan], joint_of: Callable[[str], Joint], kept: dict[str, Callable[[], Joint]] | None
+    plans: Mapping[str, Plan], joint_of: Callable[[str], Joint], kept: dict[str, Callable[[], Joint]] | None
 ) -> dict[str, Mapping[str, Any]]:
     """What methods that look at the whole model first, such as TIES, work out for their weights."""
     prepared: dict[str, Mapping[str, Any]] = {}
-    groups: list[tuple[_Plan, list[str]]] = []
+    groups: list[tuple[Plan, list[str]]] = []
     for name, plan in plans.items():
         if plan.method.prepare is None:
             continue
@@ -231,35 +181,44 @@ def _eager(
     return done
 
 
-def _merge_vectors(name: str, vectors: Sequence[Tensor | None], plan: _Plan) -> Tensor:
-    present = [(v, w) for v, w in zip(vectors, plan.weights, strict=True) if v is not None]
-    shapes = {tuple(v.shape) for v, _ in present}
+def _merge_vectors(name: str, vectors: Sequence[Tensor | None], plan: Plan) -> Tensor:
+    given = [v for v in vectors if v is not None]
+    shapes = {tuple(v.shape) for v in given}
     if len(shapes) > 1:
         raise ValueError(f"{name}: expected one shape in all modules, got {sorted(shapes)}")
-    total = sum(v.to(plan.weights.dtype) * w for v, w in present)
-    share = plan.scale / (len(present) if plan.method.vectors == "mean" else 1)
-    return (torch.as_tensor(total) * share).to(present[0][0].dtype)
+    kind = reduce(torch.promote_types, [v.dtype for v in given])
+    # a module of weight 0 is as good as absent, in a mean too
+    used = [(v, w) for v, w in zip(vectors, plan.weights.tolist(), strict=True) if v is not None and w != 0]
+    if not used:
+        return torch.zeros_like(given[0], dtype=kind)
+    total = torch.stack([v.to(plan.weights.dtype) * w for v, w in used]).sum(0)
+    if not bool(total.isfinite().all()):
+        raise ValueError(f"{name}: expected finite changes, got NaN or infinity; repair the modules that change it")
+    if plan.method.vectors == "proportion" and any(w < 0 for _, w in used):
+        raise ValueError(f"{name}: weights: expected numbers >= 0 of which only proportions count, got {plan.weights}")
+    parts = {"sum": 1.0, "mean": float(len(used)), "proportion": sum(w for _, w in used)}
+    return (total * (plan.scale / parts[plan.method.vectors])).to(kind)
 
 
-def _common_layout(name: str, modules: Sequence[Module]) -> Layout:
-    layouts = {m.layouts[name]: m.name for m in modules if name in m.layouts}
-    if len(layouts) > 1:
-        (a, first), (b, second), *_ = layouts.items()
-        raise ValueError(
-            f"{name}: expected one layout in all modules, got {a.kind} {a.shape} in {first} and {b.kind} {b.shape} in "
-            f"{second}; the modules belong to different base models"
-        )
-    return next(iter(layouts))
-
-
-def _common_config(modules: Sequence[Module]) -> dict[str, Any]:
-    """The entries on which all modules agree; another base model is refused."""
-    bases = {m.config.get("base_model_name_or_path"): m.name for m in modules}
-    bases.pop(None, None)
-    if len(bases) > 1:
-        raise ValueError(
-            f"modules: expected one base model, got {', '.join(f'{b} ({m})' for b, m in bases.items())}; "
-            "merge modules of one base, or load them with base_name= where the names mean the same model"
-        )
-    first = modules[0].config
-    return {k: v for k, v in first.items() if all(m.config.get(k, v) == v for m in modules)}
+def _require_held(joint: Joint, modules: Sequence[Module], dtype: torch.dtype) -> None:
+    """Raise ``ValueError`` unless the joint basis holds every update."""
+    if joint.error <= way_tolerance(dtype):
+        return
+    for m, update in zip(modules, joint.updates, strict=True):
+        if update is None:
+            continue
+        sides = (update.left, update.right) if isinstance(update, LowRank) else (update.matrix,)
+        kind = "holds NaN or infinity" if not all(bool(x.isfinite().all()) for x in sides) else ""
+        if not kind and not bool(update.to(dtype).norm().isfinite()):
+            kind = f"exceeds the range of {dtype}"
+        if kind:
+            raise ValueError(
+                f"{joint.name}: expected finite updates, got one of module {m.name!r} that {kind}; repair the module, "
+                "leave it out or give it weight 0"
+            )
+    remedy = "truncate the module first" if dtype == torch.float64 else "merge in dtype=torch.float64"
+    raise ValueError(
+        f"{joint.name}: expected every update to survive its way into the joint basis and back to "
+        f"{way_tolerance(dtype):g}, got {joint.error:.1e}; the product of its factors is small beside them, so that "
+        f"rounding in {dtype} shows: {remedy}"
+    )

@@ -47,6 +47,8 @@ def _recipe(report: MergeReport) -> plotting.Section:
             if c["steps"]
             else f"calibrated on {c['texts']:,} texts: nothing beat the merge itself, so it stayed"
         )
+    if report.weighted_by_rules:
+        facts.append("the weights below are those that no rule changes; every number counts with its own weight's")
     shares = report.shares()
     rows = list(zip(report.models, report.paths, report.weights, shares.values(), strict=True))
     columns = ("module", "folder", "weight", "share of the energy")
@@ -129,6 +131,8 @@ def _weights(report: MergeReport) -> plotting.Section:
     }
     columns = {name: cells for name, cells in columns.items() if any(cell is not None for cell in cells)}
     note = "Energy is that of the merged update over the sum of the modules' own."
+    if skipped := sum(row.attribution is None for row in report.rows):
+        note += f" {skipped:,} whole weights are too large to be decomposed: their shares and angles are not known."
     if len(rows) < len(report.rows):
         note += f" The first {_MOST_ROWS} of {len(report.rows):,}; merge_report.json has all."
     return plotting.Section(

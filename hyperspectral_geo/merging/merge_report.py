@@ -15,7 +15,7 @@ from torch import Tensor
 from hyperspectral_geo.atomic_write import write_atomically
 from hyperspectral_geo.merging.attribution import WeightAttribution, attribute_weight
 from hyperspectral_geo.merging.core import join
-from hyperspectral_geo.merging.delta import Delta, Dense, relative_difference
+from hyperspectral_geo.merging.delta import Delta, Dense, LowRank, relative_difference
 from hyperspectral_geo.merging.merge import WAY_TOLERANCE
 from hyperspectral_geo.merging.module import Module
 from hyperspectral_geo.merging.recipe import Recipe
@@ -23,8 +23,10 @@ from hyperspectral_geo.version import __version__
 
 __all__ = ["MergeReport", "MergeRow", "describe_weight", "write_merge_report"]
 
-LARGEST = 1024
-"""Dense updates whose smaller side is longer are not attributed: T + 1 decompositions in float64 would take minutes."""
+LARGEST = 4_000_000
+"""Dense updates are attributed up to so many numbers in all T + 1 matrices: these are decomposed in float64."""
+
+_BLOCK = 1 << 20
 
 _TOP = 16
 
@@ -107,6 +109,21 @@ class MergeReport:
         errors = [e for row in self.rows for e in (row.way_error, *(row.alone or {}).values())]
         return max(errors, default=0.0)
 
+    @property
+    def stored_error(self) -> float | None:
+        """The largest relative error that cutting and rounding left in a stored update; None where none is known."""
+        return max((row.stored_error for row in self.rows if row.stored_error is not None), default=None)
+
+    @property
+    def weighted_by_rules(self) -> bool:
+        """Whether rules gave some weights other numbers than ``weights``."""
+        return any(rule["weights"] is not None for rule in self.rules)
+
+    @property
+    def larger_than_dense(self) -> bool:
+        """Whether the factors of some weight, as an adapter keeps them, take more room than the matrix itself."""
+        return self.kind == "adapter" and any(r.rank * sum(r.shape) >= r.shape[0] * r.shape[1] for r in self.rows)
+
     def shares(self) -> dict[str, float]:
         """Each module's share of the energy of the weights that were attributed."""
         known = [row for row in self.rows if row.attribution is not None and row.norm > 0]
@@ -130,12 +147,12 @@ def describe_weight(
 ) -> MergeRow:
     """The row of one merged update; ``base`` is the base's weight as a matrix."""
     updates = [m.deltas.get(name) for m in modules]
-    sizes = [0.0 if d is None else float(d.to(torch.float64).norm()) for d in updates]
+    sizes = [0.0 if d is None else _size(d) for d in updates]
     energy = sum((w * s) ** 2 for w, s in zip(weights, sizes, strict=True))
-    norm = float(delta.to(torch.float64).norm())
+    norm = _size(delta)
     alone = _alone(name, modules, updates)
     dense = isinstance(delta, Dense) or any(isinstance(d, Dense) for d in updates)
-    small = not dense or min(delta.shape) <= LARGEST
+    small = not dense or delta.shape[0] * delta.shape[1] * (len(modules) + 1) <= LARGEST
     return MergeRow(
         name=name,
         shape=delta.shape,
@@ -183,9 +200,24 @@ def _in_base(
     found = 0.0
     for module, delta, size in zip(modules, updates, sizes, strict=True):
         if delta is not None:
-            whole = float(torch.linalg.matrix_norm(base.double() + delta.to(torch.float64).dense()))
+            whole = _size(delta, base)
             found = max(found, alone[module.name] * size / whole if whole > 0 else 0.0)
     return found
+
+
+def _size(delta: Delta, base: Tensor | None = None) -> float:
+    """‖ΔW‖_F, or ‖W₀ + ΔW‖_F, in float64; by blocks of rows, so that no further matrix of the weight's size is made."""
+    if base is None and isinstance(delta, LowRank):
+        return float(delta.to(torch.float64).norm())
+    right = delta.right.double() if isinstance(delta, LowRank) else None
+    left = delta.left if isinstance(delta, LowRank) else delta.matrix
+    total, step = 0.0, max(1, _BLOCK // max(1, delta.shape[1]))
+    for start in range(0, delta.shape[0], step):
+        block = left[start : start + step].double()
+        block = block if right is None else block @ right
+        block = block if base is None else block + base[start : start + step]
+        total += float(block.square().sum())
+    return math.sqrt(total)
 
 
 def _plain(value: Any) -> Any:

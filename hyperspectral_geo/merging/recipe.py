@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,11 @@ from typing import Any
 import yaml
 
 from hyperspectral_geo.merging.merge import LayerRule
+from hyperspectral_geo.merging.recipe_values import StrictLoader, list_of, mapping_of, number_of, text_of
 
 __all__ = ["DTYPES", "Recipe", "read_recipe"]
 
 _MOST_BYTES = 1 << 20
-_LARGEST = 1e30
 DTYPES = ("float32", "float16", "bfloat16", "float64")
 """Kinds of number that a merged module can be stored in."""
 
@@ -25,6 +24,12 @@ _MODEL_KEYS = ("model", "parameters")
 _RULE_KEYS = ("pattern", "merge_method", "weights", "scale", "parameters")
 # mergekit's names for what has another name here.
 _METHODS = {"task_arithmetic": "linear", "dare_linear": "dare"}
+# mergekit divides by the sum of the weights in these unless told otherwise, which is not done here.
+_NORMALIZED = ("linear", "ties", "della")
+_NOT_OPTIONS = {
+    **{name: f"--{name} or {name}=" for name in ("weights", "scale", "method", "dtype")},
+    **{"rules": "a recipe with rules", "modules": "the recipe's models", "progress": "run_recipe(progress=)"},
+}
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,17 @@ class Recipe:
             raise ValueError(f"weights: expected {len(self.models)} numbers, one a model, got {len(self.weights)}")
         if self.dtype is not None and self.dtype not in DTYPES:
             raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {self.dtype!r}")
-        if self.rank is not None and (isinstance(self.rank, bool) or self.rank < 1):
+        for name in (name for name in self.options if name in _NOT_OPTIONS):
+            raise ValueError(f"options: {name} is no option of a method; use {_NOT_OPTIONS[name]}")
+        if "rank" in self.options:  # some methods have it as an option, and merge hands its own on to these
+            rest = {key: value for key, value in self.options.items() if key != "rank"}
+            if self.rank not in (None, self.options["rank"]):
+                raise ValueError(
+                    f"rank: expected it once, got {self.rank} and, among the options, {self.options['rank']}"
+                )
+            object.__setattr__(self, "rank", self.options["rank"])
+            object.__setattr__(self, "options", rest)
+        if self.rank is not None and (type(self.rank) is not int or self.rank < 1):
             raise ValueError(f"rank: expected a whole number >= 1, got {self.rank!r}")
         if not self.weights:
             object.__setattr__(self, "weights", (1.0,) * len(self.models))
@@ -100,7 +115,7 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
     if len(raw) > _MOST_BYTES:
         raise ValueError(f"{path}: expected a recipe of at most {_MOST_BYTES} bytes, got more")
     try:
-        data = yaml.load(raw, Loader=_Loader)  # a SafeLoader, with more refusals
+        data = yaml.load(raw, Loader=StrictLoader)  # a SafeLoader, with more refusals
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: expected YAML, got an error: {' '.join(str(error).split())[:300]}") from error
     try:
@@ -109,44 +124,26 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
         raise ValueError(f"{path}: {error}") from error
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that occurs twice, of which YAML keeps the last, and aliases, which can blow up."""
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.events.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.constructor.ConstructorError(None, None, "aliases are not accepted; write it out", mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Any] = set()
-        for key, _ in node.value:
-            name = self.construct_object(key, deep=True)
-            if not isinstance(name, str):
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"expected texts as keys, got {name!r}", key.start_mark
-                )
-            if name in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} occurs twice", key.start_mark)
-            seen.add(name)
-        return super().construct_mapping(node, deep=deep)
-
-
 def _recipe(data: object, folder: Path) -> Recipe:
-    top = _mapping("the file", data, _KEYS)
-    base = None if top.get("base_model") is None else folder / _text("base_model", top["base_model"])
-    models, weights, own = [], [], []
-    for number, entry in enumerate(_list("models", top.get("models"))):
+    top = mapping_of("the file", data, _KEYS)
+    base = None if top.get("base_model") is None else folder / text_of("base_model", top["base_model"])
+    models, weights, own, whole, weighted = [], [], [], 0.0, False
+    for number, entry in enumerate(list_of("models", top.get("models"))):
         where = f"models[{number}]"
-        model = _mapping(where, entry, _MODEL_KEYS)
-        path = folder / _text(f"{where}: model", model.get("model"))
+        model = mapping_of(where, entry, _MODEL_KEYS)
+        path = folder / text_of(f"{where}: model", model.get("model"))
+        parameters = mapping_of(f"{where}: parameters", model.get("parameters") or {}, ("weight", "density"))
+        weight = number_of(f"{where}: weight", parameters.get("weight", 0.0 if path == base else 1.0))
+        whole += weight
+        weighted |= "weight" in parameters
         if base is not None and path == base:
             continue
-        parameters = _mapping(f"{where}: parameters", model.get("parameters") or {}, ("weight", "density"))
         models.append(path)
-        weights.append(_number(f"{where}: weight", parameters.get("weight", 1.0)))
+        weights.append(weight)
         own.append(parameters.get("density"))
-    options = dict(_mapping("parameters", top.get("parameters") or {}, None))
+    options = dict(mapping_of("parameters", top.get("parameters") or {}, None))
+    if weighted:
+        weights = _normalized(top.get("merge_method"), options, weights, whole)
     scale = _scale(options)
     options |= _density(own, options)
     rank = top.get("rank")
@@ -160,32 +157,47 @@ def _recipe(data: object, folder: Path) -> Recipe:
         scale=1.0 if scale is None else scale,
         rank=rank,
         options=_without_neutral(options),
-        rules=tuple(_rule(n, entry, len(models)) for n, entry in enumerate(_list("rules", top.get("rules") or []))),
-        dtype=None if top.get("dtype") is None else _text("dtype", top["dtype"]),
+        rules=tuple(_rule(n, entry, len(models)) for n, entry in enumerate(list_of("rules", top.get("rules") or []))),
+        dtype=None if top.get("dtype") is None else text_of("dtype", top["dtype"]),
     )
 
 
 def _rule(number: int, entry: object, count: int) -> LayerRule:
     where = f"rules[{number}]"
-    rule = _mapping(where, entry, _RULE_KEYS)
-    options = dict(_mapping(f"{where}: parameters", rule.get("parameters") or {}, None))
+    rule = mapping_of(where, entry, _RULE_KEYS)
+    options = dict(mapping_of(f"{where}: parameters", rule.get("parameters") or {}, None))
     inside = _scale(options)
     weights = rule.get("weights")
     if weights is not None:
-        weights = [_number(f"{where}: weights", w) for w in _list(f"{where}: weights", weights)]
+        weights = [number_of(f"{where}: weights", w) for w in list_of(f"{where}: weights", weights)]
         if len(weights) != count:
             raise ValueError(f"{where}: weights: expected {count} numbers, one a model, got {len(weights)}")
     return LayerRule(
-        pattern=_text(f"{where}: pattern", rule.get("pattern")),
+        pattern=text_of(f"{where}: pattern", rule.get("pattern")),
         weights=weights,
-        scale=_number(f"{where}: scale", rule["scale"]) if rule.get("scale") is not None else inside,
+        scale=number_of(f"{where}: scale", rule["scale"]) if rule.get("scale") is not None else inside,
         method=None if rule.get("merge_method") is None else _method(f"{where}: merge_method", rule["merge_method"]),
         options=_without_neutral(options),
     )
 
 
+def _normalized(method: object, options: dict[str, Any], weights: list[float], whole: float) -> list[float]:
+    """The weights as mergekit would use them; ``whole`` counts the base's too. Takes a ``normalize`` that is done."""
+    if method in _NORMALIZED and "normalize" not in options:
+        raise ValueError(
+            f"parameters: normalize: expected it beside {method} with weights, got none; mergekit then divides by the "
+            "sum of the weights, which is not done here: write normalize: false"
+        )
+    if method not in ("linear", "task_arithmetic") or options.get("normalize") is not True:
+        return weights
+    if whole == 0:
+        raise ValueError("parameters: normalize: expected weights whose sum is not zero, got a sum of 0")
+    del options["normalize"]
+    return [weight / whole for weight in weights]
+
+
 def _method(where: str, name: object) -> str:
-    return _METHODS.get(_text(where, name), str(name))
+    return _METHODS.get(text_of(where, name), str(name))
 
 
 def _scale(options: dict[str, Any]) -> float | None:
@@ -193,7 +205,7 @@ def _scale(options: dict[str, Any]) -> float | None:
     given = [(key, options.pop(key)) for key in ("scale", "lambda") if key in options]
     if len(given) > 1:
         raise ValueError("parameters: expected one of scale and lambda, which mean the same, got both")
-    return _number(f"parameters: {given[0][0]}", given[0][1]) if given else None
+    return number_of(f"parameters: {given[0][0]}", given[0][1]) if given else None
 
 
 def _density(own: Sequence[Any], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -205,7 +217,7 @@ def _density(own: Sequence[Any], options: Mapping[str, Any]) -> dict[str, Any]:
             f"models: expected one density for all models, got {', '.join(str(d) for d in own)}; densities that differ "
             "are not supported, write it once under parameters"
         )
-    return {"density": _number("density", found.pop())}
+    return {"density": number_of("density", found.pop())}
 
 
 def _without_neutral(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -215,34 +227,3 @@ def _without_neutral(options: Mapping[str, Any]) -> dict[str, Any]:
         if key in options and value is not None and options[key] is not value:
             raise ValueError(f"parameters: {key}: {options[key]!r} is not supported; give weights that sum to one")
     return {k: tuple(v) if isinstance(v, list) else v for k, v in options.items() if k not in neutral}
-
-
-def _mapping(where: str, value: object, known: Sequence[str] | None) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError(f"{where}: expected keys and values, got {value!r:.60}")
-    for key in value:
-        if known is not None and key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"expected {', '.join(known)}"
-            raise ValueError(f"{where}: unknown key {key!r:.60}; {hint}")
-    return value
-
-
-def _list(where: str, value: object) -> list[Any]:
-    if not isinstance(value, list):
-        raise ValueError(f"{where}: expected a list, got {value!r:.60}")
-    return value
-
-
-def _text(where: str, value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"{where}: expected a text, got {value!r:.60}")
-    return value
-
-
-def _number(where: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LARGEST:
-        raise ValueError(
-            f"{where}: expected a finite number, got {value!r:.60}; in YAML 1e-3 is a text, 1.0e-3 a number"
-        )
-    return float(value)

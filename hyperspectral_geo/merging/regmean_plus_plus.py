@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from hyperspectral_geo.merging.core import join
 from hyperspectral_geo.merging.grams import activation_grams, evaluating, run_network, watched_layers
 from hyperspectral_geo.merging.merge import merge
+from hyperspectral_geo.merging.merge_plan import ModuleWeights, module_weights
 from hyperspectral_geo.merging.methods import regmean
 from hyperspectral_geo.merging.module import Module
 
@@ -22,7 +23,7 @@ def regmean_plus_plus(
     modules: Sequence[Module],
     inputs: Sequence[Sequence[Any]],
     *,
-    weights: Sequence[float] | None = None,
+    weights: ModuleWeights | None = None,
     reduction: float = 0.9,
     ridge: float = 1e-6,
     progress: Callable[[int, int], None] | None = None,
@@ -38,7 +39,7 @@ def regmean_plus_plus(
         network: the base model; it is not changed.
         modules: of this base model; they may change linear layers, convolutions and embeddings.
         inputs: for each module a sequence of batches of its task, as ``activation_grams`` takes them.
-        weights: w_t, one number a module, ones by default.
+        weights: w_t, as ``merge`` takes them, ones by default.
         reduction: as in ``regmean``.
         ridge: as in ``regmean``.
         progress: called as ``progress(done, all)`` after each layer.
@@ -56,9 +57,9 @@ def regmean_plus_plus(
     order = _forward_order(network, names, inputs[0][0])
     bare = [Module(m.name, {}, {}, m.vectors, m.replaced, m.magnitudes, m.config) for m in modules]
     start = merge(bare, weights=weights, method="regmean", grams={}).vectors
-    own = dict(network.named_parameters())
+    own = dict(network.named_parameters(remove_duplicate=False))
     parameters = {name: own[name].detach() + change.to(own[name]) for name, change in start.items()}
-    w = torch.ones(len(modules), dtype=torch.float64) if weights is None else torch.as_tensor(weights).double()
+    w = module_weights(weights, [m.name for m in modules])
     grams: dict[str, Tensor] = {}
     for done, name in enumerate(order, 1):
         found = [activation_grams(network, b, weights=[name], parameters=parameters)[name] for b in inputs]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,10 +22,11 @@ from hyperspectral_geo.merging.inspection_report import distinct
 from hyperspectral_geo.merging.load_checkpoint import load_checkpoint
 from hyperspectral_geo.merging.merge import merge
 from hyperspectral_geo.merging.merge_report import MergeReport, MergeRow, describe_weight, write_merge_report
-from hyperspectral_geo.merging.methods import METHODS
+from hyperspectral_geo.merging.methods import METHODS, Method
+from hyperspectral_geo.merging.methods.participants import require_kinds
 from hyperspectral_geo.merging.module import LazyMapping, Module
 from hyperspectral_geo.merging.recipe import Recipe
-from hyperspectral_geo.merging.text_calibration import calibrate_on_texts
+from hyperspectral_geo.merging.text_calibration import calibrate_on_texts, read_texts
 
 __all__ = ["load_module", "run_recipe"]
 
@@ -83,6 +85,7 @@ def run_recipe(
     """
     out = Path(out)
     require_absent(out, overwrite=overwrite)
+    _require_kinds(recipe)
     tell = progress or (lambda step, done, all_: None)
     base = None if recipe.base is None else Checkpoint(recipe.base)
     names = distinct([path.resolve().name for path in recipe.models])
@@ -91,25 +94,28 @@ def run_recipe(
     kind = kind or ("checkpoint" if streaming else "adapter")
     if kind == "checkpoint" and recipe.base is None:
         raise ValueError("base: expected the base model for a whole checkpoint, got none; name it (--base)")
+    if texts is not None:
+        if recipe.base is None:
+            raise ValueError("calibrate: expected the base model to run the texts through, got none; name it (--base)")
+        read_texts(texts, names)  # for its errors, before the work
+    beside = _base_weights(base, modules)
     merged = merge(
         modules,
         method=recipe.method,
         weights=recipe.weights,
         scale=recipe.scale,
         rank=recipe.rank,
-        rules=recipe.rules,
+        rules=[replace(r, options=_options(r.method, r.options, beside)) for r in recipe.rules],
         dtype=torch.float32 if streaming else torch.float64,  # of whole weights, float64 would double the memory
         progress=lambda done, all_: tell("merging", done, all_),
-        **_options(recipe, base, modules),
+        **_options(recipe.method, recipe.options, beside),
     )
     calibration = None
-    if texts is not None:
-        if recipe.base is None:
-            raise ValueError("calibrate: expected the base model to run the texts through, got none; name it (--base)")
+    if texts is not None and recipe.base is not None:
         merged, calibration = calibrate_on_texts(
             merged, modules, recipe.base, texts, progress=lambda done, all_: tell("calibrating", done, all_)
         )
-    record = _Record(merged, modules, recipe.weights, base, lambda done, all_: tell("writing", done, all_))
+    record = _Record(merged, modules, recipe, base, lambda done, all_: tell("writing", done, all_))
     report: list[MergeReport] = []
 
     def fill(folder: Path) -> None:
@@ -136,7 +142,7 @@ class _Record:
 
     merged: Module
     modules: Sequence[Module]
-    weights: Sequence[float]
+    recipe: Recipe
     base: Checkpoint | None
     progress: Callable[[int, int], None]
 
@@ -147,7 +153,9 @@ class _Record:
     def delta(self, name: str) -> Delta:
         delta = self.merged.deltas[name]
         if name not in self.rows:
-            self.rows[name] = describe_weight(name, delta, self.modules, self.weights, base=self._base_weight(name))
+            rule = next((r for r in self.recipe.rules if fnmatchcase(name, r.pattern)), None)
+            weights = self.recipe.weights if rule is None or rule.weights is None else rule.weights
+            self.rows[name] = describe_weight(name, delta, self.modules, weights, base=self._base_weight(name))
             self.progress(len(self.rows), len(self.merged.deltas))
         return delta
 
@@ -158,15 +166,36 @@ class _Record:
         return layout.to_matrix(self.base[self._names.require_shape(name, layout.shape, module=self.merged.name)])
 
 
-def _options(recipe: Recipe, base: Checkpoint | None, modules: Sequence[Module]) -> Mapping[str, Any]:
-    """The recipe's options and, for a method that looks at the base's weights, these."""
-    method = METHODS.get(recipe.method)
-    if method is None or "base" not in method.options or base is None:
-        return recipe.options
+def _require_kinds(recipe: Recipe) -> None:
+    """Refuse option values of another kind before anything is read."""
+    for name, options in (
+        (recipe.method, recipe.options),
+        *((r.method or recipe.method, r.options) for r in recipe.rules),
+    ):
+        method = METHODS.get(name) if isinstance(name, str) else name
+        if method is None:
+            continue  # merge names the nearest
+        require_kinds(method.layer, options)
+        if (inner := METHODS.get(str(options.get("inner", "tsv")))) is not None and name == "compress":
+            require_kinds(inner.layer, options)
+        if "base" in method.options and recipe.base is None:
+            raise ValueError(f"base: {name} looks at the base model's weights, got none; name it (--base)")
+
+
+def _base_weights(base: Checkpoint | None, modules: Sequence[Module]) -> Mapping[str, Tensor] | None:
+    """The base's weights as matrices by the modules' names, each read when asked for."""
+    if base is None:
+        return None
     layouts = {name: layout for m in modules for name, layout in m.layouts.items()}
     names = BaseNames(base)
 
     def weight(name: str) -> Tensor:
-        return layouts[name].to_matrix(base[names.find(name, module=recipe.method)])
+        return layouts[name].to_matrix(base[names.find(name, module="base")])
 
-    return {**recipe.options, "base": LazyMapping(list(layouts), weight)}
+    return LazyMapping(list(layouts), weight)
+
+
+def _options(method: str | Method | None, options: Mapping[str, Any], base: Mapping[str, Tensor] | None) -> Mapping:
+    """The options and, for a method that looks at the base's weights, these."""
+    found = METHODS.get(method) if isinstance(method, str) else method
+    return options if found is None or base is None or "base" not in found.options else {**options, "base": base}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from hyperspectral_geo.merging.against import BaseNames
-from hyperspectral_geo.merging.apply import Forward, applied, changed_parameters
 from hyperspectral_geo.merging.calibrate import calibrate
 from hyperspectral_geo.merging.module import Module
-from hyperspectral_geo.merging.objectives import split_folds
+from hyperspectral_geo.merging.objectives import ModuleMatching
 
 __all__ = ["calibrate_on_texts", "read_texts"]
 
@@ -24,7 +23,9 @@ _MOST_TEXTS = 4096
 _MOST_TOKENS = 128
 _INSIDE = "model."
 _FOLDS = 4
-_BATCH = 32
+_BATCH = 16
+_LEARNING_RATES = (0.01, 0.03)
+_STEPS = 12
 
 
 def read_texts(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
@@ -109,12 +110,23 @@ def calibrate_on_texts(
     network = _MeanState(model, int(tokenizer.pad_token_id)).eval()
     names = BaseNames(dict(model.named_parameters(remove_duplicate=False)))
     own = {n: _INSIDE + names.find(n, module=merged.name) for n in (*merged.deltas, *merged.vectors)}
-    folds: list[list[_Matched]] = [[] for _ in range(_FOLDS)]
-    for module in modules:
-        tokens = _tokens(tokenizer, texts[module.name])
-        for fold, batches in zip(folds, _matched(network, _renamed(module, own), tokens), strict=True):
-            fold += batches
-    found = calibrate(network, _renamed(merged, own), folds, _error, progress=progress)
+    matching = ModuleMatching(
+        network,
+        [_renamed(module, own) for module in modules],
+        _tokens(tokenizer, [texts[m.name] for m in modules]),
+        mixing=False,
+    )
+    # eigenvalues alone and few steps: every step runs the network over all texts, forth and back
+    found = calibrate(
+        network,
+        _renamed(merged, own),
+        matching.folds(_FOLDS, batch=_BATCH),
+        matching.objective,
+        free="eigenvalues",
+        learning_rates={"eigenvalues": _LEARNING_RATES},
+        steps=_STEPS,
+        progress=progress,
+    )
     back = {there: here for here, there in own.items()}
     course = found.course
     facts = {"free": course.free, "learning_rate": course.learning_rate, "steps": course.steps, "gain": found.gain}
@@ -136,31 +148,11 @@ class _MeanState(nn.Module):
         return (states * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
 
 
-@dataclass(frozen=True, eq=False)
-class _Matched:
-    """Texts of one module, what it makes of them, and how much its features vary."""
-
-    tokens: Tensor
-    features: Tensor
-    size: float
-
-
-@torch.no_grad()
-def _matched(network: nn.Module, module: Module, tokens: Tensor) -> list[list[_Matched]]:
-    forward = applied(network, changed_parameters(network, module))
-    features = torch.cat([forward(part) for part in tokens.split(_BATCH)])
-    size = float((features - features.mean(0)).square().mean())
-    rows = split_folds(len(tokens), _FOLDS, name=module.name)
-    return [[_Matched(tokens[r], features[r], size) for r in fold.split(_BATCH)] for fold in rows]
-
-
-def _error(forward: Forward, batch: _Matched) -> Tensor:
-    """Mean squared difference from the module's own features, over their variance."""
-    return (forward(batch.tokens) - batch.features).square().mean() / max(batch.size, 1e-12)
-
-
-def _tokens(tokenizer: Any, texts: list[str]) -> Tensor:
-    return tokenizer(texts, padding=True, truncation=True, max_length=_MOST_TOKENS, return_tensors="pt")["input_ids"]
+def _tokens(tokenizer: Any, texts: Sequence[list[str]]) -> list[Tensor]:
+    """Each module's texts as token numbers, all of one length, since a batch holds texts of several modules."""
+    lines = [line for own in texts for line in own]
+    found = tokenizer(lines, padding=True, truncation=True, max_length=_MOST_TOKENS, return_tensors="pt")["input_ids"]
+    return list(found.split([len(own) for own in texts]))
 
 
 def _renamed(module: Module, names: dict[str, str]) -> Module:

@@ -69,7 +69,7 @@ METHODS: dict[str, Method] = {
     "regmean": Method(regmean, vectors="mean"),
     "fisher": Method(fisher, vectors="mean"),
     "model_stock": Method(model_stock, vectors="mean"),
-    "slerp": Method(slerp, vectors="mean"),
+    "slerp": Method(slerp, vectors="proportion"),
     "grassmann": Method(grassmann),
     "compress": Method(compress, prepare_compress, keeps_single=False, vectors="mean"),
 }

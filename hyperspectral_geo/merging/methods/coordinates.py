@@ -109,7 +109,7 @@ def coordinates(joint: Joint, space: Space, frames: Frames | None = None) -> Coo
     """
     left, right = principal_frames(joint, space) if frames is None else frames
     updates = joint.updates or tuple(joint.delta(core) for core in joint.cores)
-    exact = any(u is None or u.dtype == torch.float64 for u in updates if u is not None)
+    exact = any(u is not None and u.dtype == torch.float64 for u in updates)
     dtype = joint.cores.dtype if exact else torch.float32
     m, n = joint.shape
     halves = [_half(joint, t, update, space, left, right) for t, update in enumerate(updates)]

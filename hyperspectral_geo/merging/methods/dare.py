@@ -16,7 +16,7 @@ from hyperspectral_geo.merging.methods.coordinates import SPACES, Space, coordin
 from hyperspectral_geo.merging.methods.participants import require_choice, require_share, taking_part
 from hyperspectral_geo.merging.methods.ties import agreeing_mean
 
-__all__ = ["dare", "dropped", "layer_generator"]
+__all__ = ["dare", "dropped", "kept_entries", "layer_generator"]
 
 Combine = Literal["sum", "elect"]
 COMBINES = ("sum", "elect")
@@ -51,11 +51,17 @@ def dare(
     require_choice("combine", combine, COMBINES)
     require_choice("space", space, SPACES)
 
+    return dropped(joint, weights, space, combine, seed, kept_entries(density))
+
+
+def kept_entries(density: float) -> Callable[[Tensor, torch.Generator], Tensor]:
+    """What keeps each entry with probability ``density`` and divides it by that, for ``dropped``."""
+
     def drop(x: Tensor, generator: torch.Generator) -> Tensor:
         kept = torch.rand(x.shape, generator=generator, dtype=torch.float32) < density
         return torch.where(kept, x, 0) / density
 
-    return dropped(joint, weights, space, combine, seed, drop)
+    return drop
 
 
 def dropped(

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from hyperspectral_geo.merging.core import Joint
 from hyperspectral_geo.merging.delta import Delta
 from hyperspectral_geo.merging.methods.coordinates import Frames
-from hyperspectral_geo.merging.methods.dare import COMBINES, Combine, dropped
+from hyperspectral_geo.merging.methods.dare import COMBINES, Combine, dropped, kept_entries
 from hyperspectral_geo.merging.methods.participants import require_choice, require_share
 from hyperspectral_geo.merging.methods.ties import GRANULARITIES, prepare_ties, trim_elect_mean
 
@@ -73,8 +72,4 @@ def knots_dare(
     """
     require_share("density", density)
     require_choice("combine", combine, COMBINES)
-
-    def drop(x: Tensor, generator: torch.Generator) -> Tensor:
-        return torch.where(torch.rand(x.shape, generator=generator, dtype=torch.float32) < density, x, 0) / density
-
-    return dropped(joint, weights, "knots", combine, seed, drop)
+    return dropped(joint, weights, "knots", combine, seed, kept_entries(density))

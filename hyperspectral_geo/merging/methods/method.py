@@ -22,15 +22,16 @@ class Method:
         prepare: for what spans all weights at once, such as a threshold over the whole model:
             ``prepare(joints, **options) -> further options for layer``; ``joints`` may be iterated more than once.
         keeps_single: whether one module of weight 1 comes out as it went in.
-        vectors: how tensors that are no matrices are merged: "sum" Σ w_t v_t, "mean" Σ w_t v_t / T over the modules
-            that have them.
+        vectors: how tensors that are no matrices are merged: "sum" Σ w_t v_t, "mean" Σ w_t v_t / T over the T modules
+            that have them and whose weight is not 0, "proportion" Σ w_t v_t / Σ w_t over these, for methods to which
+            only the proportions of the weights count.
         prepared: the further options that ``prepare`` finds, which a caller does not give.
     """
 
     layer: Callable[..., Delta]
     prepare: Callable[..., Mapping[str, Any]] | None = None
     keeps_single: bool = True
-    vectors: Literal["sum", "mean"] = "sum"
+    vectors: Literal["sum", "mean", "proportion"] = "sum"
     prepared: tuple[str, ...] = ()
 
     @property
