@@ -21,6 +21,7 @@ from hyperspectral_geo.merging.delta import Delta
 from hyperspectral_geo.merging.inspection_report import distinct
 from hyperspectral_geo.merging.load_checkpoint import load_checkpoint
 from hyperspectral_geo.merging.merge import merge
+from hyperspectral_geo.merging.merge_plan import module_weights
 from hyperspectral_geo.merging.merge_report import MergeReport, MergeRow, describe_weight, write_merge_report
 from hyperspectral_geo.merging.methods import METHODS, Method
 from hyperspectral_geo.merging.methods.participants import require_kinds
@@ -154,7 +155,8 @@ class _Record:
         delta = self.merged.deltas[name]
         if name not in self.rows:
             rule = next((r for r in self.recipe.rules if fnmatchcase(name, r.pattern)), None)
-            weights = self.recipe.weights if rule is None or rule.weights is None else rule.weights
+            given = self.recipe.weights if rule is None or rule.weights is None else rule.weights
+            weights = module_weights(given, [m.name for m in self.modules]).tolist()
             self.rows[name] = describe_weight(name, delta, self.modules, weights, base=self._base_weight(name))
             self.progress(len(self.rows), len(self.merged.deltas))
         return delta
