@@ -286,7 +286,7 @@ def saved_as_adapter(merged: Module, folder: Path) -> bool:
         if not sayable(merged)
         else nullcontext()
     ):
-        merged.save(folder)
+        merged.save(folder, dtype=torch.float32)  # a half would round the factors
     return folder.exists()
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from hyperspectral_geo.benchmarks.dense_merges import DENSE_MERGES
+from hyperspectral_geo.benchmarks.merge_compose import reweighting_share
 from hyperspectral_geo.benchmarks.table import BenchTable, Row, environment
 from hyperspectral_geo.benchmarks.timing import one_thread
 from hyperspectral_geo.merging.delta import LowRank
@@ -49,6 +50,7 @@ def run(*, quick: bool = False, progress: Progress | None = None) -> BenchTable:
     parts: list[tuple[str, Callable[[], Iterator[Row]]]] = [
         ("time", lambda: _time_rows(blocks, turns=1 if quick else 3, table=table)),
         ("memory", lambda: _memory_rows(blocks)),
+        ("re-weighting", lambda: _reweighting_rows(quick)),
         ("exactness", lambda: _exactness_rows(64 if quick else 256)),
     ]
     task = progress.add_task("merge-speed", total=len(parts)) if progress else None
@@ -68,6 +70,16 @@ def run(*, quick: bool = False, progress: Progress | None = None) -> BenchTable:
         "the tests hold all methods to it, on many more inputs."
     )
     return table
+
+
+def _reweighting_rows(quick: bool) -> Iterator[Row]:
+    """New weights in a composition over a new merge of the same modules."""
+    found = reweighting_share(width=128, blocks=1) if quick else reweighting_share()
+    ours, peer = f"{1e3 * found['reweight']:.2f} ms", f"svd merge {1e3 * found['merge']:.0f} ms"
+    bar = None if quick else 1.0
+    yield Row(
+        "re-weighting a composition over merging", 100 * found["share"], bar, "lower", ours=ours, peer=peer, unit=" %"
+    )
 
 
 def modules_of(blocks: int, *, block: tuple[tuple[int, int], ...] = BLOCK, count: int = MODULES) -> list[Module]:
