@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,6 +28,20 @@ def pytest_configure(config: pytest.Config) -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def hsgeo(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """The command, called with its arguments; gives its exit code."""
+    from hyperspectral_geo.cli import main  # after the import hook
+
+    def call(*arguments: str | Path) -> int:
+        monkeypatch.setattr(sys, "argv", ["hsgeo", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        return int(caught.value.code or 0)
+
+    return call
 
 
 @pytest.fixture(autouse=True)

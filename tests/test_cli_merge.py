@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from hyperspectral_geo.cli import main
 from hyperspectral_geo.merging import LayerRule, Layout, LowRank, Module, merge
 from hyperspectral_geo.merging.adapter import load_adapter
 from hyperspectral_geo.merging.delta import relative_difference
@@ -22,17 +20,6 @@ SHAPES = {"layers.0.q.weight": (8, 6), "layers.1.v.weight": (6, 6)}
 LAYOUTS = {name: Layout("linear", shape) for name, shape in SHAPES.items()}
 
 Run = Callable[..., int]
-
-
-@pytest.fixture
-def hsgeo(monkeypatch: pytest.MonkeyPatch) -> Run:
-    def call(*arguments: str | Path) -> int:
-        monkeypatch.setattr(sys, "argv", ["hsgeo", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        return int(caught.value.code or 0)
-
-    return call
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,20 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hyperspectral_geo.cli import main
-
 Run = Callable[..., int]
-
-
-@pytest.fixture
-def hsgeo(monkeypatch: pytest.MonkeyPatch) -> Run:
-    def call(*arguments: str | Path) -> int:
-        monkeypatch.setattr(sys, "argv", ["hsgeo", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        return int(caught.value.code or 0)
-
-    return call
 
 
 def test_a_pickle_becomes_safetensors(hsgeo: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from hyperspectral_geo.cli import main
 from hyperspectral_geo.merging import Layout, LowRank, Module
 from hyperspectral_geo.merging.inspection import Inspection, inspect_module
 from hyperspectral_geo.merging.inspection_report import compare
@@ -56,17 +54,6 @@ def checkpoint(folder: Path, *, seed: int = 0, change: Callable[[dict[str, Tenso
 
 def said(inspection: Inspection, severity: str | None = None) -> str:
     return "\n".join(f"{f.where}: {f.what}; {f.remedy}" for f in inspection.findings if severity in (None, f.severity))
-
-
-@pytest.fixture
-def hsgeo(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    def call(*arguments: str | Path) -> int:
-        monkeypatch.setattr(sys, "argv", ["hsgeo", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        return int(caught.value.code or 0)
-
-    return call
 
 
 def test_a_sound_adapter(tmp_path: Path):
