@@ -141,10 +141,13 @@ def _iso_c(ws, weights):
     return s.mean() * u @ vh
 
 
-def _tempered(ws, weights, *, power=0.6):
+def _tempered(ws, weights, *, power=None):
     u, s, vh = _svd(_sum(ws, weights))
+    if power is None:
+        ranks = [int(torch.linalg.matrix_rank(m)) for m in _used(ws, weights)[0]]
+        power = max(0, 1 - (sum(ranks) - max(ranks)) / (4 * min(ws[0].shape)))
     flat = torch.where(s > 1e-10 * s[0], s**power, 0)
-    return u @ torch.diag(flat * s.norm() / flat.norm()) @ vh
+    return u @ torch.diag(flat * torch.sum(s**1.5) ** (2 / 3) / torch.sum(flat**1.5) ** (2 / 3)) @ vh
 
 
 def _iso_cts(ws, weights, *, common_fraction=0.8):

@@ -117,8 +117,6 @@ def options_of(method: str, matrices: Mapping[str, Sequence[Tensor | None]]) -> 
     """Options, and for methods that need data, data drawn for each weight."""
     if method == "svd":
         return {"rank": 3}
-    if method == "tempered":
-        return {"power": 0.5}
     if method == "compress":
         return {"module_rank": 2}
     if method == "grassmann":

@@ -38,9 +38,11 @@ DATA_FREE: dict[str, float | None] = {
     "iso_cts": 1.0,
     "wudi": 1.0,
     "tempered": None,
+    "tempered, power 0.6": None,
 }
 """Methods that see no data, with the scale that each is published with; None for ours: 2/T."""
 
+_OPTIONS: dict[str, dict[str, Any]] = {"tempered, power 0.6": {"power": 0.6}}
 OURS = "tempered"
 CALIBRATED = ("regmean", "regmean++", "fisher", "adamerging", "layer-wise eigenvalues", "calibrated")
 """Methods that see unlabelled inputs; the last is ours."""
@@ -84,7 +86,7 @@ def contest(
         progress(name)
         default = DATA_FREE[name]
         scale = 2 / len(experts.modules) if default is None else default
-        merged[name], entries[name] = judge.entry(lambda name=name: (merge(experts.modules, method=name), ""), scale)
+        merged[name], entries[name] = judge.entry(lambda name=name: (_merged(experts.modules, name), ""), scale)
     best = max(entries, key=lambda name: entries[name].validation)
     anchor = _scaled(merged[best], entries[best].scale)
     start = entries["linear"].scale
@@ -95,6 +97,10 @@ def contest(
             progress(f"{name}, {count} inputs")
             entries[f"{name}, {count} inputs"] = judge.entry(make, 1.0)[1]
     return entries
+
+
+def _merged(modules: Sequence[Module], name: str) -> Module:
+    return merge(modules, method=name.partition(",")[0], **_OPTIONS.get(name, {}))
 
 
 class _Judge:

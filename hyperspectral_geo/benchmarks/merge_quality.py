@@ -91,7 +91,7 @@ def _add_rows(
     draws = Draws(own)
     points = {name: draws.point([e[name].tuned for e in entries]) for name in entries[0]}
     label = _LABEL[setting]
-    peers = [name for name in DATA_FREE if name != OURS]
+    peers = [name for name in DATA_FREE if not name.startswith(OURS)]
     for name in (*DATA_FREE, *(f"{m}, {n} inputs" for n in inputs for m in CALIBRATED)):
         best = [max(points[p][k] for p in peers) if name == OURS else None for k in (0, 1)]
         table.rows += _score_rows(f"{label}: {name}", draws, [e[name] for e in entries], best)

@@ -62,7 +62,7 @@ METHODS: dict[str, Method] = {
     "tsv": Method(tsv, vectors="mean"),
     "iso_c": Method(iso_c, keeps_single=False, vectors="mean"),
     "iso_cts": Method(iso_cts, keeps_single=False, vectors="mean"),
-    "tempered": Method(tempered, keeps_single=False, vectors="mean"),
+    "tempered": Method(tempered, vectors="mean"),
     "svc": Method(svc),
     "larv": Method(larv, prepare_larv, keeps_single=False, prepared=("layer_scales",)),
     "wudi": Method(wudi),
