@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +17,11 @@ from hyperspectral_geo.atomic_write import write_atomically
 from hyperspectral_geo.benchmarks.expert_training import Setting, finetune, pretrain
 from hyperspectral_geo.benchmarks.image_tasks import TASK_NAMES, Task, load_plain_digits, load_tasks
 from hyperspectral_geo.benchmarks.patch_transformer import PatchTransformer
+from hyperspectral_geo.data.catalogue import cache_folder
 from hyperspectral_geo.merging import Dense, Layout, LowRank, Module
 from hyperspectral_geo.merging.apply import applied, changed_parameters
 
-__all__ = ["Experts", "cache_folder", "correct", "load_experts"]
+__all__ = ["Experts", "correct", "load_experts"]
 
 RANKS = (4, 8, 16)
 """Ranks of the low-rank experts, task after task in turn."""
@@ -44,12 +44,6 @@ class Experts:
     modules: tuple[Module, ...]
     heads: tuple[Mapping[str, Tensor], ...]
     tasks: tuple[Task, ...]
-
-
-def cache_folder() -> Path:
-    """Where trained experts are kept: the folder that ``HSGEO_CACHE`` names, else ~/.cache/hyperspectral_geo."""
-    named = os.environ.get("HSGEO_CACHE", "")
-    return Path(named) if named else Path.home() / ".cache" / "hyperspectral_geo"
 
 
 def load_experts(

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, get_args
 import torch
 
 from hyperspectral_geo.benchmarks.expert_training import Setting
-from hyperspectral_geo.benchmarks.image_experts import cache_folder, correct, load_experts
+from hyperspectral_geo.benchmarks.image_experts import correct, load_experts
 from hyperspectral_geo.benchmarks.image_tasks import TASK_NAMES
 from hyperspectral_geo.benchmarks.merge_contest import CALIBRATED, DATA_FREE, OURS, Entry, contest
 from hyperspectral_geo.benchmarks.merge_results import read_results, write_results
 from hyperspectral_geo.benchmarks.paired_bootstrap import Correct, Draws, summary
 from hyperspectral_geo.benchmarks.table import BenchTable, Row, environment
+from hyperspectral_geo.data.catalogue import cache_folder
 
 if TYPE_CHECKING:
     from rich.progress import Progress

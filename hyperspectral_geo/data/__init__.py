@@ -6,26 +6,54 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .catalogue import CATALOGUE, find_data_set
+    from .edge_list import EdgeList, read_edge_list
     from .emoji import EmojiPairs, load_emoji
     from .locate import dataset_path, shared_data_path
+    from .taxonomy import Taxonomy, load_taxonomy
+    from .wikispeedia import Walk, Wikispeedia, article_text, load_categories, load_walks, load_wikispeedia
     from .wordnet import WordNet, load_wordnet, transitive_closure
 
 __all__ = [
+    "CATALOGUE",
+    "EdgeList",
     "EmojiPairs",
+    "Taxonomy",
+    "Walk",
+    "Wikispeedia",
     "WordNet",
+    "article_text",
     "dataset_path",
+    "find_data_set",
+    "load_categories",
     "load_emoji",
+    "load_taxonomy",
+    "load_walks",
+    "load_wikispeedia",
     "load_wordnet",
+    "read_edge_list",
     "shared_data_path",
     "transitive_closure",
 ]
 
 _HOME = {
+    "CATALOGUE": "catalogue",
+    "EdgeList": "edge_list",
     "EmojiPairs": "emoji",
+    "Taxonomy": "taxonomy",
+    "Walk": "wikispeedia",
+    "Wikispeedia": "wikispeedia",
     "WordNet": "wordnet",
+    "article_text": "wikispeedia",
     "dataset_path": "locate",
+    "find_data_set": "catalogue",
+    "load_categories": "wikispeedia",
     "load_emoji": "emoji",
+    "load_taxonomy": "taxonomy",
+    "load_walks": "wikispeedia",
+    "load_wikispeedia": "wikispeedia",
     "load_wordnet": "wordnet",
+    "read_edge_list": "edge_list",
     "shared_data_path": "locate",
     "transitive_closure": "wordnet",
 }

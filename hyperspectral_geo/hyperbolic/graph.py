@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+if TYPE_CHECKING:
+    import networkx
+    import torch_geometric.data
+
 __all__ = ["HopGraph"]
+
+Weights = Literal["length", "probability", "ignore"]
 
 _DENSE = 8192  # nodes up to which links are looked up in a table
 _UNNAMED = 1_000_000  # node numbers up to which gaps are taken for nodes without links
@@ -21,15 +28,24 @@ _UNNAMED = 1_000_000  # node numbers up to which gaps are taken for nodes withou
 class HopGraph:
     """Concepts and links; made by ``from_edges``.
 
+    A link's length is what a walk over it costs: 1 for hop counts, −log p for a link that is taken, or a cause that
+    takes effect, with probability p, so that the shortest walk is the likeliest one.
+
     Attributes:
         names: one name a node.
         edges: (e, 2) int64 on the CPU, source and target, sorted, without repeats and self-loops.
         directed: whether a link is one-way; an undirected graph holds both directions in ``edges``.
+        lengths: one length a link, (e,) float64, positive; None if every link is one hop.
+        loops: how many links from a node to itself were left out.
+        repeats: how many links were left out because another of the same ends, and no longer, stays.
     """
 
     names: tuple[str, ...]
     edges: Int[Tensor, "e 2"]
     directed: bool
+    lengths: Float[Tensor, " e"] | None = None
+    loops: int = 0
+    repeats: int = 0
 
     @classmethod
     def from_edges(
@@ -38,6 +54,7 @@ class HopGraph:
         *,
         names: Sequence[str] | None = None,
         directed: bool = True,
+        lengths: Float[Tensor, " e"] | Sequence[float] | None = None,
     ) -> HopGraph:
         """Graph from pairs (source, target): node numbers, or names.
 
@@ -46,9 +63,11 @@ class HopGraph:
             names: the nodes' names. Needed for links given as numbers unless the numbers themselves will do; with links
                 given as names it fixes the order and adds nodes without links.
             directed: if false, each link is also read backwards.
+            lengths: one positive length a link; for probabilities p pass −log p. Of repeated links the shortest stays.
 
         Raises:
-            ValueError: for repeated names, unknown names, numbers out of range, or anything that is not pairs.
+            ValueError: for repeated names, unknown names, numbers out of range, anything that is not pairs, or lengths
+                that are not positive and finite.
 
         Example:
             >>> graph = HopGraph.from_edges([("sports", "football"), ("football", "ball")])
@@ -70,9 +89,63 @@ class HopGraph:
             raise ValueError("names: expected a different name for each node; number the repeated ones")
         if lowest < 0 or highest >= len(names):
             raise ValueError(f"edges: expected node numbers from 0 to {len(names) - 1}, got {lowest} to {highest}")
+        given = None if lengths is None else _checked_lengths(lengths, len(pairs))
         if not directed:
             pairs = torch.cat([pairs, pairs.flip(1)])
-        return cls(names, torch.unique(pairs[pairs[:, 0] != pairs[:, 1]], dim=0), directed)
+            given = None if given is None else torch.cat([given, given])
+        return cls._cleaned(names, pairs, directed, given)
+
+    @classmethod
+    def read(cls, path: str | PathLike[str], *, directed: bool = True, weights: Weights | None = None) -> HopGraph:
+        """Graph from a ``.tsv``, ``.csv``, ``.txt`` or ``.parquet`` file; more options: ``graph_files.read_graph``."""
+        from hyperspectral_geo.hyperbolic.graph_files import read_graph
+
+        return read_graph(path, directed=directed, weights=weights)
+
+    @classmethod
+    def from_networkx(cls, graph: networkx.Graph, *, weight: str | None = None) -> HopGraph:
+        """Graph from networkx, lengths from the attribute ``weight``; more options: ``graph_formats.from_networkx``."""
+        from hyperspectral_geo.hyperbolic.graph_formats import from_networkx
+
+        return from_networkx(graph, weight=weight)
+
+    @classmethod
+    def from_pyg(
+        cls, data: torch_geometric.data.Data, *, directed: bool = True, weights: Weights | None = None
+    ) -> HopGraph:
+        """Graph from a PyG ``Data`` with ``names`` if it has them; more options: ``graph_formats.from_pyg``."""
+        from hyperspectral_geo.hyperbolic.graph_formats import from_pyg
+
+        return from_pyg(data, directed=directed, weights=weights)
+
+    @classmethod
+    def _cleaned(cls, names: tuple[str, ...], pairs: Tensor, directed: bool, lengths: Tensor | None) -> HopGraph:
+        proper = pairs[:, 0] != pairs[:, 1]
+        loops = int((~proper).sum())
+        # a pair travels as one number, which sorts ten times faster than rows
+        keys = (pairs[:, 0] * len(names) + pairs[:, 1])[proper]
+        found, where = torch.unique(keys, return_inverse=True)
+        shortest = None
+        if lengths is not None:
+            shortest = torch.full((len(found),), torch.inf, dtype=torch.float64)
+            shortest.scatter_reduce_(0, where, lengths[proper], "amin")
+        count = max(len(names), 1)
+        ends = torch.stack([found // count, found % count], 1)
+        each = 1 if directed else 2  # an undirected link is counted once
+        return cls(names, ends, directed, shortest, loops // each, (len(keys) - len(found)) // each)
+
+    def compressed(self, *, reverse: bool = False) -> tuple[Int[Tensor, " n_plus_1"], Int[Tensor, " e"]]:
+        """Compressed rows: the links of node i go to ``ends[first[i] : first[i + 1]]``.
+
+        Args:
+            reverse: the links that come in instead of those that go out.
+        """
+        rows, ends = (self.edges[:, 1], self.edges[:, 0]) if reverse else (self.edges[:, 0], self.edges[:, 1])
+        if reverse:
+            ends = ends[torch.argsort(rows, stable=True)]
+        first = torch.zeros(len(self) + 1, dtype=torch.int64)
+        torch.cumsum(torch.bincount(rows, minlength=len(self)), 0, out=first[1:])
+        return first, ends.contiguous()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -95,6 +168,24 @@ class HopGraph:
         table = torch.zeros(len(self), len(self), dtype=torch.bool)
         table[self.edges[:, 0], self.edges[:, 1]] = True
         return table
+
+
+def _checked_lengths(lengths: object, count: int) -> Tensor:
+    """One positive length a link, float64."""
+    try:
+        found = torch.as_tensor(lengths, dtype=torch.float64).cpu()
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"lengths: expected one number a link, got {type(lengths).__name__}") from None
+    if found.shape != (count,):
+        raise ValueError(f"lengths: expected one number for each of {count} links, got shape {tuple(found.shape)}")
+    wrong = ~(found.isfinite() & (found > 0))
+    if bool(wrong.any()):
+        at = int(wrong.nonzero()[0])
+        raise ValueError(
+            f"lengths: expected positive finite numbers, got {float(found[at])} for link {at}; "
+            "a probability p has the length -log(p), and p = 0 is no link"
+        )
+    return found
 
 
 def _numbered(edges: object, names: Sequence[str] | None) -> tuple[Tensor, Sequence[str] | None]:
