@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .edge_list import EdgeList, read_edge_list
     from .emoji import EmojiPairs, load_emoji
     from .locate import dataset_path, shared_data_path
+    from .mediawiki import PageLinks, iterate_rows, read_links
     from .taxonomy import Taxonomy, load_taxonomy
     from .wikispeedia import Walk, Wikispeedia, article_text, load_categories, load_walks, load_wikispeedia
     from .wordnet import WordNet, load_wordnet, transitive_closure
@@ -18,6 +19,7 @@ __all__ = [
     "CATALOGUE",
     "EdgeList",
     "EmojiPairs",
+    "PageLinks",
     "Taxonomy",
     "Walk",
     "Wikispeedia",
@@ -25,6 +27,7 @@ __all__ = [
     "article_text",
     "dataset_path",
     "find_data_set",
+    "iterate_rows",
     "load_categories",
     "load_emoji",
     "load_taxonomy",
@@ -32,6 +35,7 @@ __all__ = [
     "load_wikispeedia",
     "load_wordnet",
     "read_edge_list",
+    "read_links",
     "shared_data_path",
     "transitive_closure",
 ]
@@ -40,6 +44,7 @@ _HOME = {
     "CATALOGUE": "catalogue",
     "EdgeList": "edge_list",
     "EmojiPairs": "emoji",
+    "PageLinks": "mediawiki",
     "Taxonomy": "taxonomy",
     "Walk": "wikispeedia",
     "Wikispeedia": "wikispeedia",
@@ -47,6 +52,7 @@ _HOME = {
     "article_text": "wikispeedia",
     "dataset_path": "locate",
     "find_data_set": "catalogue",
+    "iterate_rows": "mediawiki",
     "load_categories": "wikispeedia",
     "load_emoji": "emoji",
     "load_taxonomy": "taxonomy",
@@ -54,6 +60,7 @@ _HOME = {
     "load_wikispeedia": "wikispeedia",
     "load_wordnet": "wordnet",
     "read_edge_list": "edge_list",
+    "read_links": "mediawiki",
     "shared_data_path": "locate",
     "transitive_closure": "wordnet",
 }
