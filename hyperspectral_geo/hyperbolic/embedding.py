@@ -1,116 +1,187 @@
-"""The model: concepts as points of a geometry, and the distances between them."""
+"""The model: concepts as points of a geometry, and the directed distance between them in hops."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from pathlib import Path
 
 import torch
+from geoopt import ManifoldParameter
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from hyperspectral_geo.hyperbolic.geometry import (
+    Geometry,
+    exact_distance,
+    pairwise_distance,
+    points_from_tangents,
+    require_geometry,
+)
+from hyperspectral_geo.hyperbolic.readout import Staircase
 from hyperspectral_geo.manifolds import Lorentz
 
-__all__ = ["Geometry", "HopEmbedding", "pairwise_distance", "points_from_tangents"]
+__all__ = ["HopEmbedding"]
 
-Geometry = Literal["hyperbolic", "euclidean"]
+_NEAR = {torch.float64: 10.0, torch.float32: 3.5}  # radii up to which one matrix product is good to 1e-7 and 1e-4
 
 
 @dataclass(frozen=True, eq=False)
 class HopEmbedding:
-    """Named concepts as points, x = exp₀(z); made by ``fit``.
+    """Named concepts with d(u→v) = read(s·d_M(x_u, y_v) + a_u + b_v); made by ``fit``.
+
+    Each part may be missing: without ``targets`` a concept is one point, y = x; without scalars a = b = 0; without
+    read-out the score itself is the distance. From a concept to itself the distance is 0. In hyperbolic space s is also
+    the curvature: measured in hops, the space has curvature −1/s².
 
     Attributes:
         names: one name a concept.
-        tangents: z, (n, d), tangent vectors at the origin; in Euclidean space the points themselves.
-        geometry: ``"hyperbolic"`` (curvature −1) or ``"euclidean"``.
-        scale: the factor on distances under which the model was trained.
+        tangents: z, (n, d), tangents at the origin, x = exp₀(z); in Euclidean space the points themselves.
+        geometry: M, one of ``GEOMETRIES``.
+        scale: s > 0, hops per unit of distance.
+        targets: tangents of y, the points as which concepts are reached, (n, d).
+        outgoing: a, (n,): what it costs in hops to leave a concept; well-linked pages have a small one.
+        incoming: b, (n,): what it costs to reach it.
+        readout: the staircase from scores to hops.
+
+    Raises:
+        ValueError: if names repeat, shapes or dtypes differ, or a number is not finite.
     """
 
     names: tuple[str, ...]
     tangents: Float[Tensor, "n d"]
-    geometry: Geometry
-    scale: float
+    geometry: Geometry = "hyperbolic"
+    scale: float = 1.0
+    targets: Float[Tensor, "n d"] | None = None
+    outgoing: Float[Tensor, " n"] | None = None
+    incoming: Float[Tensor, " n"] | None = None
+    readout: Staircase | None = None
+
+    def __post_init__(self) -> None:
+        require_geometry(self.geometry)
+        if not (math.isfinite(self.scale) and self.scale > 0):
+            raise ValueError(f"scale: expected a finite number > 0, got {self.scale!r}")
+        n = len(self.names)
+        if self.tangents.ndim != 2 or self.tangents.shape[0] != n or self.tangents.shape[1] < 1:
+            raise ValueError(f"tangents: expected shape ({n}, d) for {n} names, got {tuple(self.tangents.shape)}")
+        shapes = {"tangents": self.tangents.shape, "targets": self.tangents.shape, "outgoing": (n,), "incoming": (n,)}
+        for name, shape in shapes.items():
+            tensor = getattr(self, name)
+            if tensor is None:
+                continue
+            if tuple(tensor.shape) != tuple(shape) or tensor.dtype != self.tangents.dtype:
+                raise ValueError(
+                    f"{name}: expected {self.tangents.dtype} of shape {tuple(shape)}, got {tensor.dtype} of shape "
+                    f"{tuple(tensor.shape)}"
+                )
+            if not bool(tensor.isfinite().all()):
+                raise ValueError(f"{name}: expected finite numbers, got NaN or infinity; training has run away")
+        if len(self._numbers) != n:
+            raise ValueError("names: expected a different name for each concept; number the repeated ones")
+
+    def __len__(self) -> int:
+        return len(self.names)
 
     @property
-    def points(self) -> Float[Tensor, "n d_or_1_plus_d"]:
-        """Points: Lorentz coordinates (n, 1 + d), time-like first, or Euclidean (n, d)."""
+    def points(self) -> Float[Tensor, "n c"]:
+        """x: Lorentz coordinates (n, 1 + d), time-like first, or Euclidean (n, d)."""
         return points_from_tangents(self.tangents, self.geometry)
+
+    @property
+    def target_points(self) -> Float[Tensor, "n c"]:
+        """y: the points as which concepts are reached; x itself where there is one point a concept."""
+        return self.points if self.targets is None else points_from_tangents(self.targets, self.geometry)
 
     def index(self, name: str) -> int:
         """Number of a concept. Raises ``ValueError`` for an unknown name, with the nearest spellings."""
-        try:
-            return self.names.index(name)
-        except ValueError:
+        if name not in self._numbers:
             from difflib import get_close_matches
 
             close = ", ".join(get_close_matches(name, self.names)) or "none is close"
-            raise ValueError(f"name: {name!r} is not one of the {len(self.names)} concepts; similar: {close}") from None
+            raise ValueError(f"name: {name!r} is not one of the {len(self)} concepts; similar: {close}")
+        return self._numbers[name]
 
     def distance(self, source: str, target: str) -> float:
-        """Scaled distance between two concepts by name, exact at any radius."""
-        pair = self.points[[self.index(source), self.index(target)]]
-        if self.geometry == "hyperbolic":
-            return self.scale * Lorentz().dist(pair[0], pair[1]).item()
-        return self.scale * torch.linalg.vector_norm(pair[0] - pair[1]).item()
+        """d(source→target) between two concepts by name, exact at any radius."""
+        pair = torch.tensor([[self.index(source)], [self.index(target)]])
+        return float(self.pair_distances(pair[0], pair[1]))
+
+    def pair_distances(self, sources: Int[Tensor, " k"], targets: Int[Tensor, " k"]) -> Float[Tensor, " k"]:
+        """d(sources[i]→targets[i]), exact at any radius."""
+        x = points_from_tangents(self.tangents[sources], self.geometry)
+        y = points_from_tangents((self.tangents if self.targets is None else self.targets)[targets], self.geometry)
+        score = self.scale * exact_distance(x, y, self.geometry)
+        score = score if self.outgoing is None else score + self.outgoing[sources]
+        score = score if self.incoming is None else score + self.incoming[targets]
+        return self._read(score).masked_fill(sources == targets, 0.0)
 
     def distances(self, sources: Int[Tensor, " m"] | None = None) -> Float[Tensor, "m n"]:
-        """Scaled distances from some concepts (default: all) to all.
+        """d from some concepts (default: all) to all, (m, n).
 
-        By one matrix product (see ``pairwise_distance``) while all radii are at most 10, where it is good to 1e-7;
-        exact and slower beyond.
+        By one matrix product (see ``pairwise_distance``) while radii are small enough for it (10 in float64, 3.5 in
+        float32), exact and slower beyond.
         """
-        points = self.points
-        rows = points if sources is None else points[sources]
-        near = self.geometry == "euclidean" or float(torch.linalg.vector_norm(self.tangents, dim=1).max()) <= 10
-        if near:
-            return self.scale * pairwise_distance(rows, points, self.geometry)
-        height = max(1, 2**22 // points.numel())  # a few hundred MB at a time
-        exact = Lorentz()
-        return self.scale * torch.cat([exact.dist(part[:, None], points) for part in rows.split(height)])
+        rows = torch.arange(len(self)) if sources is None else sources
+        x, y = self.points[rows], self.target_points
+        if self._near:
+            score = self.scale * pairwise_distance(x, y, self.geometry)
+        else:
+            height = max(1, 2**22 // y.numel())  # a few hundred MB at a time
+            score = self.scale * torch.cat([exact_distance(p[:, None], y, self.geometry) for p in x.split(height)])
+        score = score if self.outgoing is None else score.add_(self.outgoing[rows, None])
+        score = score if self.incoming is None else score.add_(self.incoming)
+        found = self._read(score)
+        found[torch.arange(len(rows)), rows] = 0.0
+        return found
 
     def poincare(self) -> Float[Tensor, "n d"]:
         """Points of the Poincaré ball, tanh(|z|/2)·z/|z|: the conformal picture of hyperbolic space."""
         if self.geometry != "hyperbolic":
             raise ValueError(
-                "geometry: expected a hyperbolic embedding, got a Euclidean one; plot its tangents instead"
+                f"geometry: expected a hyperbolic embedding, got {self.geometry!r}; plot its tangents instead"
             )
         radius = torch.linalg.vector_norm(self.tangents, dim=-1, keepdim=True)
         return torch.tanh(radius / 2) * self.tangents / radius.clamp_min(torch.finfo(radius.dtype).tiny)
 
+    def manifold_parameter(self) -> ManifoldParameter:
+        """The points as a ``ManifoldParameter`` on ``Lorentz()``, to be trained on with geoopt's optimisers."""
+        if self.geometry != "hyperbolic":
+            raise ValueError(f"geometry: expected a hyperbolic embedding, got {self.geometry!r}")
+        return ManifoldParameter(self.points.clone(), manifold=Lorentz())
 
-def points_from_tangents(tangents: Float[Tensor, "n d"], geometry: Geometry) -> Float[Tensor, "n _"]:
-    """exp₀ of tangents at the origin, (n, d) to (n, 1 + d); the identity in Euclidean space."""
-    if geometry == "euclidean":
-        return tangents
-    return Lorentz().expmap0(torch.cat([torch.zeros_like(tangents[:, :1]), tangents], -1))
+    @classmethod
+    def from_manifold_parameter(
+        cls, names: tuple[str, ...], points: Float[Tensor, "n c"], *, scale: float = 1.0
+    ) -> HopEmbedding:
+        """The embedding of points (n, 1 + d) on the unit hyperboloid, such as a ``ManifoldParameter``."""
+        return cls(names, Lorentz().logmap0(points.detach().as_subclass(Tensor))[:, 1:], "hyperbolic", scale)
 
+    def save(self, path: str | Path) -> Path:
+        """Write one safetensors file, whole or not at all; returns its path."""
+        from hyperspectral_geo.hyperbolic.model_file import write_model
 
-def pairwise_distance(x: Float[Tensor, "m c"], y: Float[Tensor, "n c"], geometry: Geometry) -> Float[Tensor, "m n"]:
-    """All distances between two sets of points, by one matrix product.
+        return write_model(Path(path), self)
 
-    Hyperbolic: arccosh(x₀y₀ − x·y), whose error is about eps·e^{r_x + r_y}/sinh d: made for training in float64 at
-    radius ≤ 15. ``Lorentz.dist`` is exact beyond. The gradient is written out and finite at coincident points.
-    """
-    if geometry == "euclidean":
-        return torch.cdist(x, y)
-    return _LorentzPairwise.apply(x, y)
+    @classmethod
+    def load(cls, path: str | Path) -> HopEmbedding:
+        """Read what ``save`` wrote. Raises ``ValueError`` naming the file, the tensor and what is wrong with it."""
+        from hyperspectral_geo.hyperbolic.model_file import read_model
 
+        return read_model(Path(path))
 
-class _LorentzPairwise(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x: Tensor, y: Tensor) -> Tensor:
-        product = torch.outer(x[:, 0], y[:, 0]).addmm_(x[:, 1:], y[:, 1:].T, alpha=-1)
-        product = product.clamp_min_(1 + torch.finfo(x.dtype).eps)
-        ctx.save_for_backward(x, y, product)
-        return torch.acosh(product)
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(self.names)}
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad: Tensor):
-        x, y, product = ctx.saved_tensors
-        weight = grad / ((product - 1) * (product + 1)).sqrt()
-        signs = torch.ones_like(x[0]).neg_()
-        signs[0] = 1
-        return (weight @ y) * signs, (weight.T @ x) * signs
+    @cached_property
+    def _near(self) -> bool:
+        """Whether one matrix product is exact enough."""
+        if self.geometry not in ("hyperbolic", "product"):
+            return True
+        tables = [z for z in (self.tangents, self.targets) if z is not None]
+        largest = max((float(torch.linalg.vector_norm(z, dim=1).max()) for z in tables if len(z)), default=0.0)
+        return largest <= _NEAR.get(self.tangents.dtype, 0.0)
+
+    def _read(self, score: Tensor) -> Tensor:
+        return score if self.readout is None else self.readout(score)

@@ -183,7 +183,7 @@ def _checked_lengths(lengths: object, count: int) -> Tensor:
         at = int(wrong.nonzero()[0])
         raise ValueError(
             f"lengths: expected positive finite numbers, got {float(found[at])} for link {at}; "
-            "a probability p has the length -log(p), and p = 0 is no link"
+            "a probability p has the length -log(p): p = 0 is no link, and p = 1 must be clipped below 1"
         )
     return found
 
