@@ -14,7 +14,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 
 from hyperspectral_geo.benchmarks import hop_bfs
-from hyperspectral_geo.hyperbolic import HopGraph, bfs
+from hyperspectral_geo.hyperbolic import HopGraph
 
 PAIRS = st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11)), max_size=40)
 

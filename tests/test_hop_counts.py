@@ -14,7 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperspectral_geo.hyperbolic import HopGraph, hop_counts, hop_store
+from hyperspectral_geo.hyperbolic import HopGraph
 from hyperspectral_geo.hyperbolic.hop_store import HopStore, graph_hash
 
 LINKS = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7), st.floats(0.01, 1.0)), max_size=24)

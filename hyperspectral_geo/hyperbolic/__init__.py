@@ -1,8 +1,41 @@
-"""Hop distances: graphs of concepts embedded so that what is linked lies near, in hyperbolic or Euclidean space."""
+"""Hop distances: graphs of concepts, how many hops lie between them, and spaces whose distances are these hops."""
 
+from hyperspectral_geo.hyperbolic.bfs import bfs
 from hyperspectral_geo.hyperbolic.embedding import HopEmbedding
+from hyperspectral_geo.hyperbolic.geometry import GEOMETRIES, Geometry
 from hyperspectral_geo.hyperbolic.graph import HopGraph
+from hyperspectral_geo.hyperbolic.graph_files import read_graph, write_graph
+from hyperspectral_geo.hyperbolic.graph_formats import to_networkx, to_pyg
+from hyperspectral_geo.hyperbolic.hop_counts import hop_counts
+from hyperspectral_geo.hyperbolic.hop_regression import HopRegression
+from hyperspectral_geo.hyperbolic.hop_store import HopStore
+from hyperspectral_geo.hyperbolic.landmarks import HopSamples, hop_samples, landmarks
+from hyperspectral_geo.hyperbolic.link_softmax import LinkSoftmax
 from hyperspectral_geo.hyperbolic.metrics import Reconstruction, reconstruction
+from hyperspectral_geo.hyperbolic.objective import Objective
+from hyperspectral_geo.hyperbolic.readout import Staircase
 from hyperspectral_geo.hyperbolic.training import fit
 
-__all__ = ["HopEmbedding", "HopGraph", "Reconstruction", "fit", "reconstruction"]
+__all__ = [
+    "HopGraph",
+    "HopEmbedding",
+    "fit",
+    "Objective",
+    "HopRegression",
+    "LinkSoftmax",
+    "Staircase",
+    "GEOMETRIES",
+    "Geometry",
+    "bfs",
+    "hop_counts",
+    "HopStore",
+    "landmarks",
+    "hop_samples",
+    "HopSamples",
+    "Reconstruction",
+    "reconstruction",
+    "read_graph",
+    "write_graph",
+    "to_networkx",
+    "to_pyg",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -65,11 +66,9 @@ class HopEmbedding:
         n = len(self.names)
         if self.tangents.ndim != 2 or self.tangents.shape[0] != n or self.tangents.shape[1] < 1:
             raise ValueError(f"tangents: expected shape ({n}, d) for {n} names, got {tuple(self.tangents.shape)}")
-        shapes = {"tangents": self.tangents.shape, "targets": self.tangents.shape, "outgoing": (n,), "incoming": (n,)}
-        for name, shape in shapes.items():
-            tensor = getattr(self, name)
-            if tensor is None:
-                continue
+        if self.tangents.dtype not in _NEAR:
+            raise ValueError(f"tangents: expected torch.float32 or torch.float64, got {self.tangents.dtype}")
+        for name, tensor, shape in self._parts():
             if tuple(tensor.shape) != tuple(shape) or tensor.dtype != self.tangents.dtype:
                 raise ValueError(
                     f"{name}: expected {self.tangents.dtype} of shape {tuple(shape)}, got {tensor.dtype} of shape "
@@ -95,10 +94,10 @@ class HopEmbedding:
 
     def index(self, name: str) -> int:
         """Number of a concept. Raises ``ValueError`` for an unknown name, with the nearest spellings."""
-        if name not in self._numbers:
+        if not isinstance(name, str) or name not in self._numbers:
             from difflib import get_close_matches
 
-            close = ", ".join(get_close_matches(name, self.names)) or "none is close"
+            close = ", ".join(get_close_matches(str(name), self.names)) or "none is close"
             raise ValueError(f"name: {name!r} is not one of the {len(self)} concepts; similar: {close}")
         return self._numbers[name]
 
@@ -169,6 +168,18 @@ class HopEmbedding:
         from hyperspectral_geo.hyperbolic.model_file import read_model
 
         return read_model(Path(path))
+
+    def _parts(self) -> Iterator[tuple[str, Tensor, tuple[int, ...]]]:
+        """The tensors that there are, each with its name and the shape that it must have."""
+        n, d = self.tangents.shape
+        shapes = {"tangents": (n, d), "targets": (n, d), "outgoing": (n,), "incoming": (n,)}
+        yield from (
+            (name, getattr(self, name), shape) for name, shape in shapes.items() if getattr(self, name) is not None
+        )
+        if self.readout is not None:
+            steps = (self.readout.thresholds.numel(),)
+            yield "readout.thresholds", self.readout.thresholds, steps
+            yield "readout.log_slopes", self.readout.log_slopes, steps
 
     @cached_property
     def _numbers(self) -> dict[str, int]:

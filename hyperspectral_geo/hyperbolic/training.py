@@ -91,6 +91,7 @@ def fit(
     """
     require_geometry(geometry)
     _require_numbers(dim=dim, steps=steps, every=every, seed=seed, scale=scale, learning_rate=learning_rate)
+    _require_form(two_points=two_points, scalars=scalars, readout=readout, dtype=dtype)
     parts = _weighted(HopRegression() if objective is None else objective)
     prepared = [(weight, part.prepare(graph)) for weight, part in parts]
     chosen = {"two_points": two_points, "scalars": scalars, "steps": readout, "scale": scale, "dtype": dtype}
@@ -135,6 +136,11 @@ class Training:
         self.adam = RowAdam(parameters.all())
         self.steps, self.rate, self.seed, self.widen = steps, rate, seed, widen
         self.taken = self.skipped = self.in_a_row = 0
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of concepts measured since the run was begun or resumed."""
+        return sum(objective.pairs for _, objective in self.objectives)
 
     def advance(self) -> float:
         """Take one step and return its loss; a step that is not finite is skipped and counted.
@@ -206,13 +212,14 @@ def _run(training: Training, *, progress: Any, log: TrainingLog, kept: Checkpoin
         while training.taken < training.steps:
             loss = training.advance()
             if training.taken % 10 == 0:
-                log.add(step=training.taken, loss=loss, skipped=training.skipped)
+                log.add(step=training.taken, loss=loss, skipped=training.skipped, pairs=training.pairs)
                 if progress is not None:
                     progress(training.taken, loss)
             due = training.taken % every == 0 or training.taken == training.steps
-            if kept is not None and (due or arrived()):
+            stopping = arrived()  # asked once: what arrives later waits for the next step, and its save
+            if kept is not None and (due or stopping):
                 kept.save(training)
-            if arrived():
+            if stopping:
                 break
 
 
@@ -257,3 +264,13 @@ def _require_numbers(*, dim, steps, every, seed, scale, learning_rate) -> None:
             raise ValueError(f"{name}: expected a finite number > 0, got {value!r}")
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise ValueError(f"seed: expected a whole number from 0 to 2^63 - 1, got {seed!r}")
+
+
+def _require_form(*, two_points, scalars, readout, dtype) -> None:
+    for name, value in (("two_points", two_points), ("scalars", scalars)):
+        if value is not None and not isinstance(value, bool):
+            raise ValueError(f"{name}: expected True, False or None, got {value!r}")
+    if readout is not None and readout != 0:
+        require_counts(readout=readout)
+    if dtype not in (None, torch.float32, torch.float64):
+        raise ValueError(f"dtype: expected torch.float32 or torch.float64, got {dtype!r}")

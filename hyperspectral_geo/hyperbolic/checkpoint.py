@@ -1,0 +1,123 @@
+"""Checkpoints of a training run: whole or absent, the last two kept, and refused to any other run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors.torch import save
+from torch import Tensor
+
+from hyperspectral_geo.atomic_write import require_writable, write_atomically
+from hyperspectral_geo.hyperbolic.graph import HopGraph
+from hyperspectral_geo.hyperbolic.hop_store import graph_hash
+from hyperspectral_geo.hyperbolic.objective import Objective
+from hyperspectral_geo.tensor_file import TensorFile, parse_json, refuse_plainly
+
+if TYPE_CHECKING:
+    from hyperspectral_geo.hyperbolic.training import Training
+
+__all__ = ["Checkpoints", "fingerprint"]
+
+_MARKER = "hyperspectral_geo"
+_FORMAT = "hop training 1"
+_NAME = re.compile(r"step-(\d{9})\.safetensors")
+
+
+class Checkpoints:
+    """The folder in which a run keeps its state.
+
+    Files are written to a temporary name, synced and renamed, so that a run that is killed at any moment leaves the
+    latest whole checkpoint or the one before it.
+
+    Args:
+        folder: made if it is missing.
+        run: what ``fingerprint`` says of graph, objectives and settings.
+
+    Raises:
+        OSError: if the folder cannot be written to.
+    """
+
+    def __init__(self, folder: Path, run: str) -> None:
+        self.folder = folder
+        self.run = run
+        folder.mkdir(parents=True, exist_ok=True)
+        require_writable(folder)
+
+    def files(self) -> list[Path]:
+        """Checkpoints, the latest first."""
+        found = [path for path in self.folder.iterdir() if _NAME.fullmatch(path.name)]
+        return sorted(found, reverse=True)
+
+    def save(self, training: Training) -> Path:
+        """Write the state, then remove all but the last two."""
+        tensors, numbers = training.state()
+        record = {"format": _FORMAT, "run": self.run, **numbers}
+        plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+        path = self.folder / f"step-{training.taken:09d}.safetensors"
+        write_atomically(path, save(plain, metadata={_MARKER: json.dumps(record)}))
+        for old in self.files()[2:]:
+            old.unlink()
+        for left in self.folder.glob(".step-*.tmp"):  # of a run that was killed while it wrote
+            left.unlink(missing_ok=True)
+        return path
+
+    def take_up(self, training: Training, *, resume: bool) -> None:
+        """Bring a fresh ``training`` to the latest checkpoint that is whole.
+
+        Raises:
+            ValueError: if there are checkpoints and ``resume`` is false, if they are of another graph or run, or if
+                none of them can be read.
+        """
+        files = self.files()
+        if files and not resume:
+            raise ValueError(
+                f"checkpoint: {self.folder} holds {files[0].name} of an earlier run; resume it (resume=True, --resume) "
+                "or pass another folder"
+            )
+        damage: list[str] = []
+        for path in files:
+            try:
+                tensors, record = self._read(path)
+                training.load_state(tensors, record)
+            except (ValueError, KeyError, TypeError, OSError) as error:
+                damage.append(str(error))
+                continue
+            return
+        if files:
+            raise ValueError(f"checkpoint: expected one of {len(files)} files to be readable, got {'; '.join(damage)}")
+
+    def _read(self, path: Path) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
+        file = TensorFile(path)
+        record = parse_json(file.metadata.get(_MARKER, "{}").encode(), path, refuse_plainly, what="metadata")
+        if record.get("format") != _FORMAT:
+            raise refuse_plainly(path, None, f"expected a training checkpoint, got {record.get('format')!r:.40}")
+        if record.get("run") != self.run:
+            raise refuse_plainly(
+                path, None, "it belongs to another graph, objective or setting; pass another checkpoint folder"
+            )
+        return {name: file[name] for name in file}, record
+
+
+def fingerprint(graph: HopGraph, objectives: Sequence[tuple[float, Objective]], run: Mapping[str, Any]) -> str:
+    """SHA-256 over the graph, the objectives with their numbers and tables, and the settings of a run."""
+    digest = hashlib.sha256(graph_hash(graph).encode())
+    for weight, objective in objectives:
+        digest.update(f"{weight!r} {type(objective).__qualname__}".encode())
+        for field in fields(objective):  # type: ignore[arg-type]
+            digest.update(f" {field.name}=".encode() + _bytes(getattr(objective, field.name)))
+    digest.update(json.dumps({k: str(v) for k, v in run.items()}, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _bytes(value: object) -> bytes:
+    if isinstance(value, Tensor):
+        return hashlib.sha256(value.contiguous().numpy().tobytes()).digest()
+    if callable(value):  # without its address in memory, which changes from run to run
+        return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value)).encode()
+    return repr(value).encode()

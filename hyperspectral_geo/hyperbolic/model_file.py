@@ -1,0 +1,88 @@
+"""A hop embedding in one safetensors file: written whole or not at all, read with suspicion."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from hyperspectral_geo.atomic_write import write_atomically
+from hyperspectral_geo.hyperbolic.embedding import HopEmbedding
+from hyperspectral_geo.hyperbolic.geometry import GEOMETRIES
+from hyperspectral_geo.hyperbolic.readout import Staircase
+from hyperspectral_geo.tensor_file import TensorFile, parse_json, refuse_plainly
+
+__all__ = ["packed_names", "read_model", "unpacked_names", "write_model"]
+
+_MARKER = "hyperspectral_geo"
+_FORMAT = "hop embedding 1"
+_TABLES = ("tangents", "targets", "outgoing", "incoming")
+_STAIRS = ("thresholds", "log_slopes")
+
+
+def write_model(path: Path, model: HopEmbedding) -> Path:
+    """Write an embedding; what stood at ``path`` before stays until the new file is whole."""
+    if not model.names:
+        raise ValueError(f"{path}: expected a model with concepts, got none; there is nothing to save")
+    tensors = {name: getattr(model, name) for name in _TABLES if getattr(model, name) is not None}
+    if model.readout is not None:
+        tensors |= {name: getattr(model.readout, name) for name in _STAIRS}
+    tensors["names"], tensors["name_ends"] = packed_names(model.names)
+    record = {"format": _FORMAT, "geometry": model.geometry, "scale": model.scale}
+    # clones, since the format refuses tensors that share memory, such as targets that are the tangents
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    return write_atomically(path, save(plain, metadata={_MARKER: json.dumps(record)}))
+
+
+def read_model(path: Path) -> HopEmbedding:
+    """Read an embedding.
+
+    Raises:
+        ValueError: naming the file and what is wrong with it: a pickle, damage, another format, tensors or names
+            that do not fit each other.
+        OSError: if the file cannot be opened.
+    """
+    file = TensorFile(path)
+    record = parse_json(file.metadata.get(_MARKER, "{}").encode(), path, refuse_plainly, what="metadata")
+    if record.get("format") != _FORMAT:
+        raise refuse_plainly(path, None, f"expected a saved hop embedding, got {record.get('format')!r:.40}")
+    needed = {"tangents", "names", "name_ends"}
+    if not needed <= set(file) <= needed | {*_TABLES, *_STAIRS}:
+        raise refuse_plainly(path, None, f"expected tensors {', '.join(sorted(needed))}, got {sorted(file)!r:.120}")
+    geometry, scale = record.get("geometry"), record.get("scale")
+    if geometry not in GEOMETRIES or isinstance(scale, bool) or not isinstance(scale, int | float):
+        raise refuse_plainly(path, None, f"expected a geometry and a scale, got {geometry!r:.40}, {scale!r:.40}")
+    try:
+        names = unpacked_names(file["names"], file["name_ends"])
+        stairs = Staircase(*(file[name] for name in _STAIRS)) if not file.keys().isdisjoint(_STAIRS) else None
+        tables = {name: file[name] for name in _TABLES if name in file}
+        return HopEmbedding(names, geometry=geometry, scale=float(scale), readout=stairs, **tables)
+    except (ValueError, KeyError, OverflowError) as error:
+        raise refuse_plainly(path, None, f"its parts do not fit each other ({error}); save the model again") from error
+
+
+def packed_names(names: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+    """Names as one run of UTF-8 bytes (uint8) and where each ends (int64): any characters, and no limit of a header.
+
+    >>> packed_names(("ab", "é"))
+    (tensor([ 97,  98, 195, 169], dtype=torch.uint8), tensor([2, 4]))
+    """
+    encoded = [name.encode("utf-8", "surrogatepass") for name in names]
+    ends = torch.tensor([len(name) for name in encoded]).cumsum(0)
+    joined = b"".join(encoded) or b"\0"  # safetensors holds no empty tensor
+    return torch.frombuffer(bytearray(joined), dtype=torch.uint8), ends
+
+
+def unpacked_names(joined: Tensor, ends: Tensor) -> tuple[str, ...]:
+    """What ``packed_names`` packed. Raises ``ValueError`` for what it cannot have packed."""
+    if joined.dtype != torch.uint8 or ends.dtype != torch.int64 or joined.ndim != 1 or ends.ndim != 1:
+        raise ValueError(f"names: expected bytes and their ends, got {joined.dtype} and {ends.dtype}")
+    stops = ends.tolist()
+    starts = [0, *stops[:-1]]
+    if any(a > b for a, b in zip(starts, stops, strict=True)) or max(stops[-1], 1) != len(joined):
+        raise ValueError(f"name_ends: expected rising ends up to {len(joined)} bytes, got others")
+    run = joined.numpy().tobytes()
+    return tuple(run[a:b].decode("utf-8", "surrogatepass") for a, b in zip(starts, stops, strict=True))
