@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -143,6 +145,37 @@ def test_with_ties_no_score_is_better_than_the_reference(places: list[int]):
 def test_a_node_linked_to_all_others_is_perfect():
     graph = linked(*[(0, i) for i in range(1, 6)], n=6)
     assert reconstruction(embedding(6), graph) == Reconstruction(1.0, 1.0)
+
+
+def test_any_function_from_sources_to_rows_can_be_judged():
+    model, graph = embedding(30), random_graph(30, 200)
+    assert reconstruction(lambda sources: model.distances(sources).float(), graph) == reconstruction(model, graph)
+
+
+def test_infinite_distances_come_last_and_tie():
+    far = torch.tensor([[0.0, math.inf, 1.0, math.inf]])
+    found = reconstruction(lambda sources: far[sources], linked((0, 1), n=4))
+    assert (found.mean_rank, found.mean_average_precision) == (3.0, pytest.approx(1 / 3))
+
+
+@pytest.mark.parametrize(
+    ("predict", "message"),
+    [
+        (lambda sources: torch.full((len(sources), 5), math.nan), "predict: expected numbers, got NaN from node 0"),
+        (lambda sources: torch.ones(len(sources), 4), "predict: expected real predictions of shape"),
+        (lambda sources: torch.ones(5), "predict: expected real predictions of shape"),
+        (lambda sources: [[1.0] * 5], "predict: expected real predictions of shape .* got list"),
+    ],
+)
+def test_predictions_that_cannot_be_ranked_are_refused(predict, message: str):
+    with pytest.raises(ValueError, match=message):
+        reconstruction(predict, linked((0, 1), n=5))
+
+
+@pytest.mark.parametrize("block", [0, -1, 2.0, True])
+def test_blocks_that_are_none_are_refused(block, unchecked):
+    with pytest.raises(ValueError, match="block: expected a whole number of rows"):
+        reconstruction(embedding(5), random_graph(5, 10), block=block)
 
 
 def test_what_is_refused():

@@ -2,6 +2,7 @@
 
 from hyperspectral_geo.hyperbolic.bfs import bfs
 from hyperspectral_geo.hyperbolic.embedding import HopEmbedding
+from hyperspectral_geo.hyperbolic.entailment_cones import EntailmentCones
 from hyperspectral_geo.hyperbolic.geometry import GEOMETRIES, Geometry
 from hyperspectral_geo.hyperbolic.graph import HopGraph
 from hyperspectral_geo.hyperbolic.graph_files import read_graph, write_graph
@@ -23,6 +24,7 @@ __all__ = [
     "Objective",
     "HopRegression",
     "LinkSoftmax",
+    "EntailmentCones",
     "Staircase",
     "GEOMETRIES",
     "Geometry",

@@ -8,7 +8,7 @@ import torch
 
 from hyperspectral_geo.hyperbolic.graph import HopGraph
 from hyperspectral_geo.hyperbolic.predictions import Predict, predicted_rows, require_names, rows_at_once
-from hyperspectral_geo.hyperbolic.ranking import link_ranks
+from hyperspectral_geo.hyperbolic.ranking import link_ranks, linked_rows
 
 __all__ = ["Reconstruction", "reconstruction"]
 
@@ -47,10 +47,10 @@ def reconstruction(model: Predict, graph: HopGraph, *, block: int | None = None)
     require_names(model, graph)
     if len(graph.edges) == 0:
         raise ValueError("graph: expected at least one link, got none")
-    nodes = torch.arange(len(graph))
+    nodes, links_of = torch.arange(len(graph)), linked_rows(graph)
     ranks, precision = [], []
     for some in graph.edges[:, 0].unique().split(rows_at_once(len(graph), block)):
-        linked = graph.has_links(some[:, None], nodes)
+        linked = links_of(some)
         found = link_ranks(predicted_rows(model, some, len(graph)), linked, ~linked & (some[:, None] != nodes))
         ranks.append(found.ranks())
         precision.append(found.average_precision())

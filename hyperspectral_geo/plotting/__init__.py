@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from hyperspectral_geo.plotting.attribution import attribution_bars
     from hyperspectral_geo.plotting.geodesic import disk_distance, geodesic_arc
     from hyperspectral_geo.plotting.heatmap import angle_heatmap
+    from hyperspectral_geo.plotting.hops import hop_scatter
     from hyperspectral_geo.plotting.picture import png_bytes, save_picture
     from hyperspectral_geo.plotting.poincare import poincare_disk
     from hyperspectral_geo.plotting.report import Section, Table, write_report
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "poincare_disk",
+    "hop_scatter",
     "angle_heatmap",
     "scree_plot",
     "attribution_bars",
@@ -30,6 +32,7 @@ __all__ = [
 
 _HOME = {
     "poincare_disk": "poincare",
+    "hop_scatter": "hops",
     "angle_heatmap": "heatmap",
     "scree_plot": "scree",
     "attribution_bars": "attribution",
