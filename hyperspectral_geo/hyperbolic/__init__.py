@@ -9,12 +9,16 @@ from hyperspectral_geo.hyperbolic.graph_files import read_graph, write_graph
 from hyperspectral_geo.hyperbolic.graph_formats import to_networkx, to_pyg
 from hyperspectral_geo.hyperbolic.hop_counts import hop_counts
 from hyperspectral_geo.hyperbolic.hop_regression import HopRegression
+from hyperspectral_geo.hyperbolic.hop_scores import HopScores, hop_scores
 from hyperspectral_geo.hyperbolic.hop_store import HopStore
+from hyperspectral_geo.hyperbolic.hyperbolicity import Hyperbolicity, gromov_delta
 from hyperspectral_geo.hyperbolic.landmarks import HopSamples, hop_samples, landmarks
+from hyperspectral_geo.hyperbolic.link_prediction import LinkScores, link_prediction
 from hyperspectral_geo.hyperbolic.link_softmax import LinkSoftmax
 from hyperspectral_geo.hyperbolic.metrics import Reconstruction, reconstruction
 from hyperspectral_geo.hyperbolic.objective import Objective
 from hyperspectral_geo.hyperbolic.readout import Staircase
+from hyperspectral_geo.hyperbolic.splits import HeldOut, LinkSplit, held_out_pairs, link_split
 from hyperspectral_geo.hyperbolic.training import fit
 
 __all__ = [
@@ -34,6 +38,16 @@ __all__ = [
     "landmarks",
     "hop_samples",
     "HopSamples",
+    "hop_scores",
+    "HopScores",
+    "held_out_pairs",
+    "HeldOut",
+    "link_split",
+    "LinkSplit",
+    "link_prediction",
+    "LinkScores",
+    "gromov_delta",
+    "Hyperbolicity",
     "Reconstruction",
     "reconstruction",
     "read_graph",
