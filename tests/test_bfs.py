@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from urllib.parse import unquote
 
 import networkx as nx
@@ -15,7 +16,9 @@ from scipy.sparse.csgraph import dijkstra
 
 from hyperspectral_geo.benchmarks import hop_bfs
 from hyperspectral_geo.hyperbolic import HopGraph
+from hyperspectral_geo.hyperbolic.bfs import bfs, bfs_blocks
 
+module = import_module("hyperspectral_geo.hyperbolic.bfs")  # by its name the package knows the function
 PAIRS = st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11)), max_size=40)
 
 
@@ -45,7 +48,7 @@ def test_hop_counts_are_those_of_networkx(pairs, directed: bool, reverse: bool, 
     peer.add_nodes_from(range(12))
     peer.add_edges_from(pairs)
     peer = peer.reverse() if reverse and directed else peer
-    found = bfs.bfs(graph, sources, reverse=reverse, limit=limit)
+    found = bfs(graph, sources, reverse=reverse, limit=limit)
     assert found.dtype == torch.int8
     assert found.shape == (len(sources), 12)
     for row, source in zip(found.tolist(), sources, strict=True):
@@ -56,27 +59,27 @@ def test_hop_counts_are_those_of_networkx(pairs, directed: bool, reverse: bool, 
 @pytest.mark.parametrize("links", [300, 900, 5000], ids=["broken", "thin", "dense"])
 @pytest.mark.parametrize("directed", [True, False], ids=["directed", "undirected"])
 @pytest.mark.parametrize("reverse", [False, True], ids=["onward", "reverse"])
-@pytest.mark.parametrize("push", [0, bfs._PUSH, 10**9], ids=["always push", "both", "always pull"])
+@pytest.mark.parametrize("push", [0, module._PUSH, 10**9], ids=["always push", "both", "always pull"])
 def test_several_blocks_are_those_of_scipy(links: int, directed: bool, reverse: bool, push: int, monkeypatch):
-    monkeypatch.setattr(bfs, "_PUSH", push)
-    monkeypatch.setattr(bfs, "_LINKS", 100)  # links and nodes in many chunks as well
-    monkeypatch.setattr(bfs, "_NODES", 64)
+    monkeypatch.setattr(module, "_PUSH", push)
+    monkeypatch.setattr(module, "_LINKS", 100)  # links and nodes in many chunks as well
+    monkeypatch.setattr(module, "_NODES", 64)
     graph = random_graph(600, links, directed=directed)
     sources = [*range(0, 600, 4), 7, 7, 8]
-    found = bfs.bfs(graph, sources, reverse=reverse)
+    found = bfs(graph, sources, reverse=reverse)
     assert torch.equal(found.long(), by_scipy(graph, sources, reverse=reverse))
 
 
 def test_backwards_is_forwards_transposed():
     graph = random_graph(300, 1200, directed=True)
-    onward, back = (bfs.bfs(graph, range(300), reverse=reverse) for reverse in (False, True))
+    onward, back = (bfs(graph, range(300), reverse=reverse) for reverse in (False, True))
     assert torch.equal(onward, back.T)
     assert int(onward.max()) > 3
 
 
 @pytest.mark.parametrize(("count", "dtype"), [(128, torch.int8), (129, torch.int16), (300, torch.int16)])
 def test_the_type_holds_the_largest_hop_count(count: int, dtype: torch.dtype):
-    found = bfs.bfs(chain(count), [0, 1])
+    found = bfs(chain(count), [0, 1])
     assert found.dtype == dtype
     assert torch.equal(found[0].long(), torch.arange(count))
     assert torch.equal(found[1].long(), torch.arange(-1, count - 1))
@@ -91,7 +94,7 @@ def test_digits_become_hop_counts(most: int, dtype: torch.dtype):
     seen = np.where(hops >= 0, bits, np.uint64(0)).sum(0, dtype="<u8")
     planes = [(hops >= 0) & (hops >> b & 1 > 0) for b in range(most.bit_length())]
     digits = [np.where(plane, bits, np.uint64(0)).sum(0, dtype="<u8") for plane in planes]
-    found = bfs._unpacked(seen, digits, 50)
+    found = module._unpacked(seen, digits, 50)
     assert found.dtype == dtype
     assert torch.equal(found.long(), torch.from_numpy(hops))
 
@@ -99,16 +102,16 @@ def test_digits_become_hop_counts(most: int, dtype: torch.dtype):
 def test_all_blocks_get_the_largest_type():
     # Of the three blocks of sources only the first needs 16 bits.
     graph = chain(180)
-    found = bfs.bfs(graph, range(180))
+    found = bfs(graph, range(180))
     steps = torch.arange(180) - torch.arange(180)[:, None]
     assert found.dtype == torch.int16
     assert torch.equal(found.long(), steps.where(steps >= 0, -1))
-    assert [block.dtype for block in bfs.bfs_blocks(graph, range(180))] == [torch.int16, torch.int8, torch.int8]
+    assert [block.dtype for block in bfs_blocks(graph, range(180))] == [torch.int16, torch.int8, torch.int8]
 
 
 @pytest.mark.parametrize("limit", [0, 1, 127, 128, None])
 def test_what_lies_beyond_the_limit_is_not_joined(limit: int | None):
-    found = bfs.bfs(chain(200), [0], limit=limit)[0].long()
+    found = bfs(chain(200), [0], limit=limit)[0].long()
     steps = torch.arange(200)
     assert torch.equal(found, steps if limit is None else steps.where(steps <= limit, -1))
 
@@ -127,7 +130,7 @@ EDGES = {
 
 @pytest.mark.parametrize(("graph", "sources", "expected"), EDGES.values(), ids=EDGES)
 def test_edge_cases(graph: HopGraph, sources: list[int], expected: list[list[int]]):
-    found = bfs.bfs(graph, sources)
+    found = bfs(graph, sources)
     assert found.shape == (len(sources), len(graph))
     assert found.tolist() == expected
 
@@ -136,12 +139,12 @@ def test_edge_cases(graph: HopGraph, sources: list[int], expected: list[list[int
 @pytest.mark.parametrize("dtype", ["int64", "int32", "uint8", "uint64"])
 def test_sources_come_in_many_forms(form, dtype: str, unchecked):
     sources = form(3) if form is range else form(np.array([0, 1, 2], dtype=dtype))
-    assert bfs.bfs(chain(3), sources).tolist() == [[0, 1, 2], [-1, 0, 1], [-1, -1, 0]]
+    assert bfs(chain(3), sources).tolist() == [[0, 1, 2], [-1, 0, 1], [-1, -1, 0]]
 
 
 def test_lengths_are_not_looked_at():
     graph = HopGraph.from_edges([(0, 1), (1, 2), (0, 2)], lengths=[0.1, 0.1, 9.0])
-    assert bfs.bfs(graph, [0]).tolist() == [[0, 1, 1]]
+    assert bfs(graph, [0]).tolist() == [[0, 1, 1]]
 
 
 BAD = {
@@ -165,7 +168,7 @@ BAD = {
 
 @pytest.mark.parametrize(("sources", "limit", "said"), BAD.values(), ids=BAD)
 def test_bad_input_is_refused(sources, limit, said: str, unchecked):
-    for search in (bfs.bfs, bfs.bfs_blocks):
+    for search in (bfs, bfs_blocks):
         with pytest.raises(ValueError, match=said):
             search(chain(3), sources, limit=limit)
 
@@ -180,12 +183,12 @@ def test_wikispeedia_has_the_hop_counts_of_the_data_set(shared_data):
     names = [name for (name,) in rows("articles.tsv")]
     graph = HopGraph.from_edges([(a, b) for a, b in rows("links.tsv")], names=names)
     assert (len(graph), len(graph.edges), graph.loops) == (4598, 119_769, 110)
-    found = bfs.bfs(graph, range(len(graph)))
+    found = bfs(graph, range(len(graph)))
     assert np.array_equal(found.numpy(), np.load(folder / "hops_directed_int8.npz")["d"])
     histogram = [119_769, 2_977_875, 9_675_454, 4_821_269, 836_526, 142_199, 14_667, 468, 5]
     assert torch.bincount(found.flatten() + 1)[2:].tolist() == histogram
     some = list(range(0, 4598, 200))
-    assert torch.equal(bfs.bfs(graph, some, reverse=True), found[:, some].T)
+    assert torch.equal(bfs(graph, some, reverse=True), found[:, some].T)
 
 
 def test_the_generated_graph_is_scale_free():

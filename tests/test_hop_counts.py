@@ -13,8 +13,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save
 
 from hyperspectral_geo.hyperbolic import HopGraph
+from hyperspectral_geo.hyperbolic.hop_counts import MOST_NODES, hop_counts
 from hyperspectral_geo.hyperbolic.hop_store import HopStore, graph_hash
 
 LINKS = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7), st.floats(0.01, 1.0)), max_size=24)
@@ -44,7 +46,7 @@ def test_likeliest_walks_are_those_of_networkx(links, directed: bool, reverse: b
         if not peer.has_edge(a, b) or peer[a][b]["weight"] > length:
             peer.add_edge(a, b, weight=length)
     peer = peer.reverse() if reverse and directed else peer
-    found = hop_counts.hop_counts(graph, reverse=reverse, limit=limit, dtype=torch.float64)
+    found = hop_counts(graph, reverse=reverse, limit=limit, dtype=torch.float64)
     for node in range(8):
         there = nx.single_source_dijkstra_path_length(peer, node, cutoff=limit)
         expected = torch.tensor([there.get(other, math.inf) for other in range(8)], dtype=torch.float64)
@@ -56,16 +58,16 @@ def test_likeliest_walks_are_those_of_networkx(links, directed: bool, reverse: b
 def test_distances_on_a_ring(sources, reverse: bool):
     nodes = torch.arange(150) if sources is None else torch.as_tensor(sources)
     steps = (torch.arange(150) - nodes[:, None]) * (-1 if reverse else 1) % 150
-    hops = hop_counts.hop_counts(ring(), sources, reverse=reverse)
+    hops = hop_counts(ring(), sources, reverse=reverse)
     assert hops.dtype == torch.int16
     assert torch.equal(hops.long(), steps)
-    assert torch.equal(hop_counts.hop_counts(weighted(), sources, reverse=reverse, weighted=False), hops)
+    assert torch.equal(hop_counts(weighted(), sources, reverse=reverse, weighted=False), hops)
     graph = ring(lengths=[0.25] * 150)
-    assert torch.equal(hop_counts.hop_counts(graph, sources, reverse=reverse), 0.25 * steps)
+    assert torch.equal(hop_counts(graph, sources, reverse=reverse), 0.25 * steps)
 
 
 def test_lengths_are_added_up_in_float64():
-    exact, rounded = (hop_counts.hop_counts(weighted(), dtype=dtype) for dtype in (torch.float64, torch.float32))
+    exact, rounded = (hop_counts(weighted(), dtype=dtype) for dtype in (torch.float64, torch.float32))
     assert (exact.dtype, rounded.dtype) == (torch.float64, torch.float32)
     assert torch.equal(exact.float(), rounded)
     lengths = weighted().lengths
@@ -75,14 +77,14 @@ def test_lengths_are_added_up_in_float64():
 
 def test_no_limit_may_be_said_as_infinity():
     for graph in (ring(), weighted()):
-        assert torch.equal(hop_counts.hop_counts(graph, limit=math.inf), hop_counts.hop_counts(graph))
+        assert torch.equal(hop_counts(graph, limit=math.inf), hop_counts(graph))
 
 
 def test_pairs_without_a_walk():
     links, lengths = [(0, 1), (2, 3)], [1.5, 2.5]
-    assert hop_counts.hop_counts(HopGraph.from_edges(links), [0]).tolist() == [[0, 1, -1, -1]]
+    assert hop_counts(HopGraph.from_edges(links), [0]).tolist() == [[0, 1, -1, -1]]
     graph = HopGraph.from_edges(links, lengths=lengths)
-    assert hop_counts.hop_counts(graph, [0]).tolist() == [[0, 1.5, math.inf, math.inf]]
+    assert hop_counts(graph, [0]).tolist() == [[0, 1.5, math.inf, math.inf]]
 
 
 @pytest.mark.parametrize("lengths", [None, []], ids=["hops", "lengths"])
@@ -91,17 +93,15 @@ def test_graphs_without_links(names: tuple[str, ...], lengths: list | None):
     graph = HopGraph.from_edges([], names=names, lengths=lengths)
     apart = -1 if lengths is None else math.inf
     count = len(names)
-    assert hop_counts.hop_counts(graph).tolist() == [
-        [0 if i == j else apart for j in range(count)] for i in range(count)
-    ]
-    assert hop_counts.hop_counts(graph, []).shape == (0, count)
+    assert hop_counts(graph).tolist() == [[0 if i == j else apart for j in range(count)] for i in range(count)]
+    assert hop_counts(graph, []).shape == (0, count)
 
 
 def test_all_pairs_of_a_large_graph_are_refused():
-    graph = HopGraph.from_edges([(0, hop_counts.MOST_NODES)])
+    graph = HopGraph.from_edges([(0, MOST_NODES)])
     with pytest.raises(ValueError, match="graph: expected at most 20000 nodes .* got 20001; pass sources"):
-        hop_counts.hop_counts(graph)
-    assert hop_counts.hop_counts(graph, [0]).shape == (1, 20_001)
+        hop_counts(graph)
+    assert hop_counts(graph, [0]).shape == (1, 20_001)
 
 
 BAD = {
@@ -120,7 +120,7 @@ def test_bad_input_is_refused_before_anything_is_written(options: dict, said: st
         if "dtype" in options and graph.lengths is None:
             continue
         with pytest.raises(ValueError, match=said):
-            hop_counts.hop_counts(graph, **options)
+            hop_counts(graph, **options)
         with pytest.raises(ValueError, match=said):
             HopStore.build(graph, tmp_path / "store", **options)
     assert not (tmp_path / "store").exists()
@@ -145,7 +145,7 @@ def stop_after(blocks: int):
 @pytest.mark.parametrize("graph", [ring(), weighted(), ring(directed=False)], ids=["hops", "lengths", "undirected"])
 @pytest.mark.parametrize("sources", [None, [3, 1, 4, 1, 5], [], list(range(64))], ids=["all", "five", "none", "64"])
 def test_a_store_holds_the_rows(graph: HopGraph, sources: list[int] | None, tmp_path: Path):
-    expected = hop_counts.hop_counts(graph, sources)
+    expected = hop_counts(graph, sources)
     built = HopStore.build(graph, tmp_path / "store", sources)
     for store in (built, HopStore.open(tmp_path / "store", graph)):
         assert len(store) == len(expected)
@@ -164,7 +164,7 @@ def test_a_store_holds_the_rows(graph: HopGraph, sources: list[int] | None, tmp_
 def test_options_reach_the_store(tmp_path: Path):
     for i, options in enumerate([{"reverse": True}, {"limit": 5}, {"weighted": False}, {"dtype": torch.float64}]):
         store = HopStore.build(weighted(), tmp_path / str(i), **options)
-        assert torch.equal(store[:], hop_counts.hop_counts(weighted(), **options))
+        assert torch.equal(store[:], hop_counts(weighted(), **options))
 
 
 @pytest.mark.parametrize("blocks", [1, 2])
@@ -181,13 +181,13 @@ def test_an_interrupted_store_goes_on_where_it_stopped(blocks: int, tmp_path: Pa
     store = HopStore.build(ring(), folder, progress=lambda *both: seen.append(both))
     assert seen == [(k, 3) for k in range(blocks + 1, 4)]
     assert all(path.stat().st_mtime_ns == time for path, time in written.items())
-    assert torch.equal(store[:], hop_counts.hop_counts(ring()))
+    assert torch.equal(store[:], hop_counts(ring()))
 
 
 def test_a_removed_block_is_counted_again(tmp_path: Path):
     HopStore.build(ring(), tmp_path / "store")
     (tmp_path / "store" / "000001.safetensors").unlink()
-    assert torch.equal(HopStore.build(ring(), tmp_path / "store")[:], hop_counts.hop_counts(ring()))
+    assert torch.equal(HopStore.build(ring(), tmp_path / "store")[:], hop_counts(ring()))
 
 
 def flipped(raw: bytes) -> bytes:
@@ -195,7 +195,7 @@ def flipped(raw: bytes) -> bytes:
 
 
 def other_shape(raw: bytes) -> bytes:
-    return hop_store.save({"hops": torch.zeros(64, 2, dtype=torch.int16)}, {"crc32": "0"})
+    return save({"hops": torch.zeros(64, 2, dtype=torch.int16)}, {"crc32": "0"})
 
 
 DAMAGE = {

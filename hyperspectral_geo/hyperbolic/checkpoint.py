@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,14 +82,20 @@ class Checkpoints:
         damage: list[str] = []
         for path in files:
             try:
-                tensors, record = self._read(path)
-                training.load_state(tensors, record)
-            except (ValueError, KeyError, TypeError, OSError) as error:
+                self._load(path, training)
+            except (ValueError, OSError) as error:
                 damage.append(str(error))
-                continue
-            return
+            else:
+                return
         if files:
             raise ValueError(f"checkpoint: expected one of {len(files)} files to be readable, got {'; '.join(damage)}")
+
+    def _load(self, path: Path, training: Training) -> None:
+        tensors, record = self._read(path)
+        try:
+            training.load_state(tensors, record)
+        except (ValueError, KeyError) as error:
+            raise refuse_plainly(path, None, f"expected the state of this run, got another ({error})") from error
 
     def _read(self, path: Path) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
         file = TensorFile(path)
@@ -109,15 +114,16 @@ def fingerprint(graph: HopGraph, objectives: Sequence[tuple[float, Objective]], 
     digest = hashlib.sha256(graph_hash(graph).encode())
     for weight, objective in objectives:
         digest.update(f"{weight!r} {type(objective).__qualname__}".encode())
-        for field in fields(objective):  # type: ignore[arg-type]
-            digest.update(f" {field.name}=".encode() + _bytes(getattr(objective, field.name)))
+        for name, value in vars(objective).items():
+            digest.update(f" {name}=".encode() + _bytes(value))
     digest.update(json.dumps({k: str(v) for k, v in run.items()}, sort_keys=True).encode())
     return digest.hexdigest()
 
 
 def _bytes(value: object) -> bytes:
     if isinstance(value, Tensor):
-        return hashlib.sha256(value.contiguous().numpy().tobytes()).digest()
+        content = value.contiguous().numpy().tobytes()
+        return f"{value.dtype} {tuple(value.shape)}".encode() + hashlib.sha256(content).digest()
     if callable(value):  # without its address in memory, which changes from run to run
         return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value)).encode()
     return repr(value).encode()

@@ -45,19 +45,26 @@ class RowAdam:
         self.met = {name: torch.zeros(p.shape[:1], dtype=torch.int64) for name, p in self.parameters.items()}
 
     def step(self, gradients: Mapping[str, Gradient], rate: float) -> None:
-        """Move by ``rate``; tensors without a gradient stay."""
+        """Move by ``rate``; tensors without a gradient stay.
+
+        Raises:
+            FloatingPointError: if a parameter would leave the range of its kind of number; it stays.
+        """
         for name, (rows, gradient) in gradients.items():
             place = ... if rows is None else rows
             parameter, first, second, met = (part[name] for part in (self.parameters, *self._parts().values()))
             count = met[place] + 1
-            met[place] = count
             by_row = count.to(parameter.dtype).reshape(count.shape + (1,) * (gradient.ndim - count.ndim))
             b1, b2 = self.betas
             mean = first[place] * b1 + gradient * (1 - b1)
             square = second[place] * b2 + gradient.square() * (1 - b2)
-            first[place], second[place] = mean, square
             length = (square / (1 - b2**by_row)).sqrt_().add_(self.eps)
-            parameter[place] -= rate * (mean / (1 - b1**by_row)) / length
+            moved = parameter[place] - rate * (mean / (1 - b1**by_row)) / length
+            if not bool(moved.isfinite().all()):
+                raise FloatingPointError(
+                    f"{name}: a step of {rate:g} led beyond {moved.dtype}; lower learning_rate or scale"
+                )
+            met[place], first[place], second[place], parameter[place] = count, mean, square, moved
 
     def state(self) -> dict[str, Tensor]:
         """All moments and counts, by names such as ``first.tangents``."""

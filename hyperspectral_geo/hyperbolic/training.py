@@ -76,7 +76,7 @@ def fit(
 
     Raises:
         ValueError: for an empty graph, arguments out of range, or a checkpoint of another graph or run.
-        FloatingPointError: if loss or gradient are not finite 20 steps in a row.
+        FloatingPointError: if loss or gradient are not finite 20 steps in a row, or a parameter leaves its range.
         KeyboardInterrupt, SystemExit: on SIGINT and SIGTERM (143), after saving where there is a ``checkpoint``.
 
     References:
@@ -146,7 +146,7 @@ class Training:
         """Take one step and return its loss; a step that is not finite is skipped and counted.
 
         Raises:
-            FloatingPointError: if that happens ``MOST_SKIPPED`` times in a row.
+            FloatingPointError: if that happens ``MOST_SKIPPED`` times in a row, or a parameter leaves its range.
         """
         step = self.taken
         loss, gradients = self._sampled(step)
@@ -175,12 +175,19 @@ class Training:
     def load_state(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
         """Take over what ``state`` gave. Raises ``KeyError`` or ``ValueError`` for what does not fit."""
         for name, own in self.parameters.all().items():
-            given = tensors[f"parameter.{name}"].shape
-            if given != own.shape:
-                raise ValueError(f"parameter.{name}: expected shape {tuple(own.shape)}, got {tuple(given)}")
+            given = tensors[f"parameter.{name}"]
+            if given.shape != own.shape or given.dtype not in (torch.float32, torch.float64):
+                raise ValueError(
+                    f"parameter.{name}: expected floats of shape {tuple(own.shape)}, got {given.dtype} of shape "
+                    f"{tuple(given.shape)}"
+                )
         self._adopt({name: tensors[f"parameter.{name}"].clone() for name in self.parameters.all()})
         self.adam.load_state(tensors)
-        self.taken, self.skipped, self.in_a_row = (int(numbers[k]) for k in ("taken", "skipped", "in_a_row"))
+        for name in ("taken", "skipped", "in_a_row"):
+            value = numbers[name]
+            if type(value) is not int or not 0 <= value <= self.steps:
+                raise ValueError(f"{name}: expected a number of steps up to {self.steps}, got {value!r:.40}")
+            setattr(self, name, value)
 
     def _sampled(self, step: int) -> tuple[float, dict[str, Gradient]]:
         total, found = 0.0, {}
