@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hyperspectral_geo import __version__
-from hyperspectral_geo.cli import bench, convert, data, demo, doctor, inspect, merge
+from hyperspectral_geo.cli import bench, convert, data, demo, doctor, hops, inspect, merge
 
 __all__ = ["app", "main"]
 
@@ -25,6 +25,7 @@ app.command()(demo.demo)
 app.command()(inspect.inspect)
 app.command()(merge.merge)
 app.command()(convert.convert)
+app.add_typer(hops.app, name="hops")
 app.add_typer(data.app, name="data")
 app.command()(bench.bench)
 app.command()(doctor.doctor)

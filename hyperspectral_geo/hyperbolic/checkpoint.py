@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -124,6 +125,9 @@ def _bytes(value: object) -> bytes:
     if isinstance(value, Tensor):
         content = value.contiguous().numpy().tobytes()
         return f"{value.dtype} {tuple(value.shape)}".encode() + hashlib.sha256(content).digest()
+    if inspect.isfunction(value):  # by what it does and what it holds, not where it lies in memory
+        held = [cell.cell_contents for cell in value.__closure__ or ()]
+        return value.__code__.co_code + b"".join(_bytes(part) for part in (*value.__code__.co_consts, *held))
     if callable(value):  # without its address in memory, which changes from run to run
         return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value)).encode()
     return repr(value).encode()

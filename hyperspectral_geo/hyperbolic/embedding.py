@@ -25,7 +25,7 @@ from hyperspectral_geo.manifolds import Lorentz
 
 __all__ = ["HopEmbedding"]
 
-_NEAR = {torch.float64: 10.0, torch.float32: 3.5}  # radii up to which one matrix product is good to 1e-7 and 1e-4
+_NEAR = 10.0  # radius up to which one matrix product in float64 is good to 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ class HopEmbedding:
         n = len(self.names)
         if self.tangents.ndim != 2 or self.tangents.shape[0] != n or self.tangents.shape[1] < 1:
             raise ValueError(f"tangents: expected shape ({n}, d) for {n} names, got {tuple(self.tangents.shape)}")
-        if self.tangents.dtype not in _NEAR:
+        if self.tangents.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"tangents: expected torch.float32 or torch.float64, got {self.tangents.dtype}")
         for name, tensor, shape in self._parts():
             if tuple(tensor.shape) != tuple(shape) or tensor.dtype != self.tangents.dtype:
@@ -108,8 +108,7 @@ class HopEmbedding:
 
     def pair_distances(self, sources: Int[Tensor, " k"], targets: Int[Tensor, " k"]) -> Float[Tensor, " k"]:
         """d(sources[i]→targets[i]), exact at any radius."""
-        x = points_from_tangents(self.tangents[sources], self.geometry)
-        y = points_from_tangents((self.tangents if self.targets is None else self.targets)[targets], self.geometry)
+        x, y = self._ends(sources, targets)
         score = self.scale * exact_distance(x, y, self.geometry)
         score = score if self.outgoing is None else score + self.outgoing[sources]
         score = score if self.incoming is None else score + self.incoming[targets]
@@ -118,11 +117,10 @@ class HopEmbedding:
     def distances(self, sources: Int[Tensor, " m"] | None = None) -> Float[Tensor, "m n"]:
         """d from some concepts (default: all) to all, (m, n).
 
-        By one matrix product (see ``pairwise_distance``) while radii are small enough for it (10 in float64, 3.5 in
-        float32), exact and slower beyond.
+        By one matrix product in float64 (see ``pairwise_distance``) up to radius 10, exact and slower beyond.
         """
         rows = torch.arange(len(self)) if sources is None else sources
-        x, y = self.points[rows], self.target_points
+        x, y = self._ends(rows, slice(None))
         if self._near:
             score = self.scale * pairwise_distance(x, y, self.geometry)
         else:
@@ -181,6 +179,12 @@ class HopEmbedding:
             yield "readout.thresholds", self.readout.thresholds, steps
             yield "readout.log_slopes", self.readout.log_slopes, steps
 
+    def _ends(self, sources: Tensor, targets: Tensor | slice) -> tuple[Tensor, Tensor]:
+        """Points that are left and points that are reached, in float64: float32 would tell near points apart badly."""
+        reached = self.tangents if self.targets is None else self.targets
+        left, right = self.tangents[sources].double(), reached[targets].double()
+        return points_from_tangents(left, self.geometry), points_from_tangents(right, self.geometry)
+
     @cached_property
     def _numbers(self) -> dict[str, int]:
         return {name: i for i, name in enumerate(self.names)}
@@ -192,7 +196,8 @@ class HopEmbedding:
             return True
         tables = [z for z in (self.tangents, self.targets) if z is not None]
         largest = max((float(torch.linalg.vector_norm(z, dim=1).max()) for z in tables if len(z)), default=0.0)
-        return largest <= _NEAR.get(self.tangents.dtype, 0.0)
+        return largest <= _NEAR
 
     def _read(self, score: Tensor) -> Tensor:
-        return score if self.readout is None else self.readout(score)
+        read = score if self.readout is None else self.readout(score)
+        return read.to(self.tangents.dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -43,6 +43,8 @@ class HopRegression(Objective):
         block: sources and targets a step.
         held: ``held(sources, targets)`` says which pairs to keep away from training, (m, n).
     """
+
+    moves_scores: ClassVar[bool] = True
 
     hops: Tensor | None = None
     relative: float = 0.5

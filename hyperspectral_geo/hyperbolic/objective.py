@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -33,7 +33,13 @@ class PreparedObjective(ABC):
 
 
 class Objective(ABC):
-    """A loss with its numbers; ``prepare`` brings it to a graph."""
+    """A loss with its numbers; ``prepare`` brings it to a graph.
+
+    Attributes:
+        moves_scores: whether it trains scalars, scale and read-out, and not points alone.
+    """
+
+    moves_scores: ClassVar[bool] = False
 
     @abstractmethod
     def prepare(self, graph: HopGraph) -> PreparedObjective:

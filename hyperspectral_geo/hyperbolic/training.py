@@ -93,6 +93,8 @@ def fit(
     _require_numbers(dim=dim, steps=steps, every=every, seed=seed, scale=scale, learning_rate=learning_rate)
     _require_form(two_points=two_points, scalars=scalars, readout=readout, dtype=dtype)
     parts = _weighted(HopRegression() if objective is None else objective)
+    if (scalars or readout) and not any(part.moves_scores for _, part in parts):
+        raise ValueError("scalars, readout: no objective here trains them; add HopRegression() or leave them out")
     prepared = [(weight, part.prepare(graph)) for weight, part in parts]
     chosen = {"two_points": two_points, "scalars": scalars, "steps": readout, "scale": scale, "dtype": dtype}
     form = {**prepared[0][1].form(graph), **{k: v for k, v in chosen.items() if v is not None}}

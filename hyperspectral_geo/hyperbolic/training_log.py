@@ -21,7 +21,7 @@ class TrainingLog:
         after: step after which a resumed run goes on: later lines, of a run that was killed, are dropped.
 
     Raises:
-        ValueError: if the file holds anything but such lines.
+        ValueError: if there is a file that holds anything but such lines; a log of another run is written over.
         OSError: if it cannot be written.
     """
 
@@ -30,7 +30,8 @@ class TrainingLog:
         self._start = time.process_time()
         if self.path is None:
             return
-        kept = self._until(after) if after and self.path.exists() else []
+        earlier = self._until(after) if self.path.exists() else []
+        kept = earlier if after else []
         write_atomically(self.path, "".join(kept).encode())
 
     def add(self, *, step: int, loss: float, skipped: int, pairs: int) -> None:
@@ -51,7 +52,7 @@ class TrainingLog:
             try:
                 at = int(json.loads(line)["step"])
             except (ValueError, KeyError, TypeError) as error:
-                if number == len(lines):
+                if number == len(lines) > 1:
                     break  # cut short by the kill that made the resumption necessary
                 raise ValueError(
                     f"{self.path}, line {number}: expected a line of a training log, got {line!r:.60}; pass another log"
