@@ -89,9 +89,7 @@ def run(quick=True):
     models = {}
     for geometry in ("hyperbolic", "euclidean"):
         start = time.perf_counter()
-        models[geometry] = fit(
-            graph, dim=5, geometry=geometry, objective=LinkSoftmax(), steps=300 if quick else 2000
-        )
+        models[geometry] = fit(graph, dim=5, geometry=geometry, objective=LinkSoftmax(), steps=300 if quick else 2000)
         seconds = time.perf_counter() - start
         score = reconstruction(models[geometry], graph)
         print(

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from hyperspectral_geo.hyperbolic import HopEmbedding, HopRegression, LinkSoftmax, checkpoint, fit
-from hyperspectral_geo.hyperbolic.training import Training
+from hyperspectral_geo.hyperbolic.training_run import Training
 
 GRAPH = tree(3)
 OBJECTIVES = {

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from hyperspectral_geo.hyperbolic.geometry import (
     GEOMETRIES,
+    accurate_pairwise,
     exact_distance,
     pairwise_distance,
     points_from_tangents,
@@ -225,3 +226,13 @@ def test_no_points(geometry):
 def test_there_are_no_other_geometries(geometry, unchecked):
     with pytest.raises(ValueError, match="^geometry: expected one of 'hyperbolic', .*, got "):
         require_geometry(geometry)
+
+
+@pytest.mark.parametrize("radius", [0.5, 5.0, 9.0, 14.0, 25.0, 60.0])
+def test_all_distances_are_good_at_any_radius(radius: float):
+    near = tangents(6, 3, radius=radius)
+    z = torch.cat([near, near + 1e-6, tangents(6, 3, seed=1), torch.zeros(1, 3, dtype=torch.float64)])
+    for geometry in ("hyperbolic", "product"):
+        points = points_from_tangents(z, geometry)
+        true = exact_distance(points[:, None], points, geometry)
+        torch.testing.assert_close(accurate_pairwise(points, points, geometry), true, rtol=3e-7, atol=1e-7)

@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 from hyperspectral_geo.hyperbolic.checkpoint import Checkpoints
 from hyperspectral_geo.hyperbolic.parameters import HopParameters
-from hyperspectral_geo.hyperbolic.training import Training
+from hyperspectral_geo.hyperbolic.training_run import Training
 
 folder, kills = Path(sys.argv[1]), int(sys.argv[2])
 torch.set_num_threads(1)

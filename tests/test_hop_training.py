@@ -14,7 +14,7 @@ from hop_cases import tangents, tree
 from hyperspectral_geo.hyperbolic import GEOMETRIES, HopGraph, HopRegression, LinkSoftmax, Objective, fit
 from hyperspectral_geo.hyperbolic.objective import PreparedObjective
 from hyperspectral_geo.hyperbolic.parameters import Gradient, HopParameters
-from hyperspectral_geo.hyperbolic.training import MOST_SKIPPED, Training
+from hyperspectral_geo.hyperbolic.training_run import MOST_SKIPPED, Training
 
 OBJECTIVES = {
     "hops": HopRegression(block=8),

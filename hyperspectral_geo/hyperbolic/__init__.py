@@ -3,6 +3,7 @@
 from hyperspectral_geo.hyperbolic.bfs import bfs
 from hyperspectral_geo.hyperbolic.embedding import HopEmbedding
 from hyperspectral_geo.hyperbolic.entailment_cones import EntailmentCones
+from hyperspectral_geo.hyperbolic.export import to_parquet, to_projector, to_word2vec
 from hyperspectral_geo.hyperbolic.geometry import GEOMETRIES, Geometry
 from hyperspectral_geo.hyperbolic.graph import HopGraph
 from hyperspectral_geo.hyperbolic.graph_files import read_graph, write_graph
@@ -16,8 +17,10 @@ from hyperspectral_geo.hyperbolic.landmarks import HopSamples, hop_samples, land
 from hyperspectral_geo.hyperbolic.link_prediction import LinkScores, link_prediction
 from hyperspectral_geo.hyperbolic.link_softmax import LinkSoftmax
 from hyperspectral_geo.hyperbolic.metrics import Reconstruction, reconstruction
+from hyperspectral_geo.hyperbolic.neighbors import Neighbor, nearest, neighbors
 from hyperspectral_geo.hyperbolic.objective import Objective
 from hyperspectral_geo.hyperbolic.readout import Staircase
+from hyperspectral_geo.hyperbolic.routing import Route, RoutingScore, route, routing_success
 from hyperspectral_geo.hyperbolic.splits import HeldOut, LinkSplit, held_out_pairs, link_split
 from hyperspectral_geo.hyperbolic.training import fit
 
@@ -50,6 +53,16 @@ __all__ = [
     "Hyperbolicity",
     "Reconstruction",
     "reconstruction",
+    "neighbors",
+    "nearest",
+    "Neighbor",
+    "route",
+    "routing_success",
+    "Route",
+    "RoutingScore",
+    "to_word2vec",
+    "to_projector",
+    "to_parquet",
     "read_graph",
     "write_graph",
     "to_networkx",

@@ -20,7 +20,7 @@ from hyperspectral_geo.hyperbolic.objective import Objective
 from hyperspectral_geo.tensor_file import TensorFile, parse_json, refuse_plainly
 
 if TYPE_CHECKING:
-    from hyperspectral_geo.hyperbolic.training import Training
+    from hyperspectral_geo.hyperbolic.training_run import Training
 
 __all__ = ["Checkpoints", "fingerprint"]
 

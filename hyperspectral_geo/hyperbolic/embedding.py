@@ -15,8 +15,8 @@ from torch import Tensor
 
 from hyperspectral_geo.hyperbolic.geometry import (
     Geometry,
+    accurate_pairwise,
     exact_distance,
-    pairwise_distance,
     points_from_tangents,
     require_geometry,
 )
@@ -24,8 +24,6 @@ from hyperspectral_geo.hyperbolic.readout import Staircase
 from hyperspectral_geo.manifolds import Lorentz
 
 __all__ = ["HopEmbedding"]
-
-_NEAR = 10.0  # radius up to which one matrix product in float64 is good to 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,15 +115,11 @@ class HopEmbedding:
     def distances(self, sources: Int[Tensor, " m"] | None = None) -> Float[Tensor, "m n"]:
         """d from some concepts (default: all) to all, (m, n).
 
-        By one matrix product in float64 (see ``pairwise_distance``) up to radius 10, exact and slower beyond.
+        Good to 1e-7 at any radius, by one matrix product where that is enough (see ``accurate_pairwise``).
         """
         rows = torch.arange(len(self)) if sources is None else sources
         x, y = self._ends(rows, slice(None))
-        if self._near:
-            score = self.scale * pairwise_distance(x, y, self.geometry)
-        else:
-            height = max(1, 2**22 // y.numel())  # a few hundred MB at a time
-            score = self.scale * torch.cat([exact_distance(p[:, None], y, self.geometry) for p in x.split(height)])
+        score = self.scale * accurate_pairwise(x, y, self.geometry)
         score = score if self.outgoing is None else score.add_(self.outgoing[rows, None])
         score = score if self.incoming is None else score.add_(self.incoming)
         found = self._read(score)
@@ -188,15 +182,6 @@ class HopEmbedding:
     @cached_property
     def _numbers(self) -> dict[str, int]:
         return {name: i for i, name in enumerate(self.names)}
-
-    @cached_property
-    def _near(self) -> bool:
-        """Whether one matrix product is exact enough."""
-        if self.geometry not in ("hyperbolic", "product"):
-            return True
-        tables = [z for z in (self.tangents, self.targets) if z is not None]
-        largest = max((float(torch.linalg.vector_norm(z, dim=1).max()) for z in tables if len(z)), default=0.0)
-        return largest <= _NEAR
 
     def _read(self, score: Tensor) -> Tensor:
         read = score if self.readout is None else self.readout(score)

@@ -1,0 +1,131 @@
+"""``hsgeo hops train``: a graph in, a model out, watched, interrupted and taken up again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hyperspectral_geo.cli.hop_sources import GRAPHS, is_hierarchy, read_hop_graph
+
+if TYPE_CHECKING:
+    from hyperspectral_geo.hyperbolic.embedding import HopEmbedding
+    from hyperspectral_geo.hyperbolic.graph import HopGraph
+    from hyperspectral_geo.hyperbolic.objective import Objective
+
+__all__ = ["GRAPH_HELP", "train"]
+
+GRAPH_HELP = f"{', '.join(GRAPHS)}; a file .tsv, .csv, .txt (also .gz) or .parquet; a folder of MediaWiki dumps."
+
+
+def train(
+    graph: Annotated[str, typer.Argument(help=GRAPH_HELP)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The model to write, a .safetensors file.")],
+    dim: Annotated[int, typer.Option(help="Dimension of the space.", min=1)] = 10,
+    geometry: Annotated[
+        str, typer.Option(help="hyperbolic, euclidean, spherical, product or bilinear.")
+    ] = "hyperbolic",
+    objective: Annotated[
+        str | None,
+        typer.Option(help="hops: distances are hop counts; links: links rank first.", show_default="by the graph"),
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Steps of training.", min=1)] = 3000,
+    seed: Annotated[int, typer.Option(help="Of start, samples and held-out pairs.", min=0)] = 0,
+    learning_rate: Annotated[float | None, typer.Option(help="Largest step length.")] = None,
+    two_points: Annotated[
+        bool | None,
+        typer.Option("--two-points/--one-point", help="Reach concepts at other points than they leave from, or not."),
+    ] = None,
+    undirected: Annotated[bool, typer.Option("--undirected", help="Read each link backwards too.")] = False,
+    weights: Annotated[str | None, typer.Option(help="Third column of a file: length, probability or ignore.")] = None,
+    hold_out: Annotated[float, typer.Option(help="Share of pairs kept from training, for eval.", min=0)] = 0.0,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Keep the state in this folder; signals save before they stop.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder of --checkpoint.")] = False,
+    log: Annotated[Path | None, typer.Option(help="Write step and loss here, a line of JSON each.")] = None,
+) -> None:
+    """Embed a graph so that distances are hop counts, or so that links are nearer than what is not linked."""
+    if resume and checkpoint is None:
+        raise ValueError("--resume: expected --checkpoint DIR beside it, to go on from; add it")
+    _require_target(out)
+    objective = objective or ("links" if is_hierarchy(graph) else "hops")
+    links = read_hop_graph(graph, directed=not undirected, weights=weights, closure=objective == "links")
+    goal = _objective(objective, links, hold_out, seed)
+
+    from hyperspectral_geo.hyperbolic.training import fit
+
+    try:
+        with _progress(steps) as show:
+            model = fit(
+                links,
+                dim=dim,
+                geometry=geometry,  # pyright: ignore[reportArgumentType]
+                objective=goal,
+                two_points=two_points,
+                steps=steps,
+                learning_rate=learning_rate,
+                seed=seed,
+                progress=show,
+                log=log,
+                checkpoint=checkpoint,
+                resume=resume,
+            )
+    except (KeyboardInterrupt, SystemExit):
+        if checkpoint is not None:
+            typer.echo(f"hsgeo: interrupted; the same command with --resume goes on from {checkpoint}", err=True)
+        raise
+    model.save(out)
+    typer.echo(f"{out}: {_described(model)}")
+
+
+def _require_target(out: Path) -> None:
+    """Refuse before training what could not be written after it."""
+    from hyperspectral_geo.atomic_write import require_writable
+
+    if out.is_dir() or not out.parent.is_dir():
+        raise ValueError(f"--out: expected a file in an existing folder, got {out}; create the folder, or name a file")
+    require_writable(out.parent)
+
+
+def _objective(name: str, graph: HopGraph, hold_out: float, seed: int) -> Objective:
+    from hyperspectral_geo.hyperbolic.hop_regression import HopRegression
+    from hyperspectral_geo.hyperbolic.link_softmax import LinkSoftmax
+    from hyperspectral_geo.hyperbolic.splits import held_out_pairs
+
+    if name not in ("hops", "links"):
+        raise ValueError(f"--objective: expected hops or links, got {name!r}")
+    if name == "links" and hold_out:
+        raise ValueError("--hold-out: expected with --objective hops; links are ranked all of them, leave it out")
+    if name == "links":
+        return LinkSoftmax()
+    held = held_out_pairs(len(graph), hold_out, seed=seed, directed=graph.directed)
+    return HopRegression(held=held.mask if hold_out else None)
+
+
+@contextmanager
+def _progress(steps: int) -> Iterator[Callable[[int, float], None]]:
+    """A bar with the live loss on stderr, and a function that moves it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns: tuple[Any, ...] = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("training", total=steps, loss="-")
+        yield lambda step, loss: bar.update(task, completed=step, loss=f"{loss:.4f}")
+
+
+def _described(model: HopEmbedding) -> str:
+    tables = [t for t in (model.tangents, model.targets, model.outgoing, model.incoming) if t is not None]
+    numbers = sum(1 if table.ndim == 1 else table.shape[1] for table in tables)
+    space = f"{model.geometry}, {model.tangents.shape[1]} dimensions"
+    return f"{len(model):,} concepts, {space}, {numbers} numbers each"
