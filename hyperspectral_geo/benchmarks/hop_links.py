@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-STEPS = 1600
+STEPS = 2000
 
 
 def run(*, quick: bool, progress: Progress) -> BenchTable:
