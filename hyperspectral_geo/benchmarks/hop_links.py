@@ -94,6 +94,6 @@ def _score_rows(name: str, run: PeerRun, score: Reconstruction) -> list[Row]:
 
 def _peer_rows(name: str, peer: PeerRun, graph: HopGraph, speed: float, bar: float | None) -> list[Row]:
     theirs = peer.pairs / peer.seconds
-    rates = {"ours": f"{speed / 1e6:.1f} M", "peer": f"{theirs / 1e6:.2f} M"}
-    ratio = Row(f"pairs a CPU second over {name}'s", speed / theirs, bar, **rates)
+    ours, peers = f"{speed / 1e6:.1f} M", f"{theirs / 1e6:.2f} M"
+    ratio = Row(f"pairs a CPU second over {name}'s", speed / theirs, bar, ours=ours, peer=peers)
     return [*_score_rows(f"{name}, d = 5", peer, reconstruction(peer.model, graph)), ratio]

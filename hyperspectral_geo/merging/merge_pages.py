@@ -6,7 +6,6 @@ from pathlib import Path
 
 from hyperspectral_geo import plotting
 from hyperspectral_geo.merging.inspection_report import Comparison, angle_section, mean_cosines, short_name
-from hyperspectral_geo.merging.merge import WAY_TOLERANCE
 from hyperspectral_geo.merging.merge_report import MergeReport, MergeRow
 from hyperspectral_geo.merging.relations import mean_angles
 
@@ -63,7 +62,7 @@ def _rule(rule: dict) -> str:
 def _proof(report: MergeReport) -> plotting.Section:
     text = (
         "Before the method sees them, the updates of each weight go into a joint basis and back. The largest relative "
-        f"error of any module in any weight is {report.way_error:.2g}; a merge is refused above {WAY_TOLERANCE:g}."
+        f"error of any module in any weight is {report.way_error:.2g}; a merge is refused above {report.tolerance:.2g}."
     )
     stored = [row.stored_error for row in report.rows if row.stored_error is not None]
     if stored:

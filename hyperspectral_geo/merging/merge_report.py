@@ -77,13 +77,19 @@ class MergeReport:
     dtype: str | None
     rows: tuple[MergeRow, ...]
     calibration: dict[str, Any] | None
+    tolerance: float = WAY_TOLERANCE
     version: str = __version__
 
     @staticmethod
     def of(
-        recipe: Recipe, names: Sequence[str], kind: str, rows: Sequence[MergeRow], calibration: dict[str, Any] | None
+        recipe: Recipe,
+        names: Sequence[str],
+        kind: str,
+        rows: Sequence[MergeRow],
+        calibration: dict[str, Any] | None,
+        tolerance: float = WAY_TOLERANCE,
     ) -> MergeReport:
-        """The report of a recipe that has been carried out."""
+        """The report of a recipe that has been carried out; a way that errs by more than ``tolerance`` was refused."""
         return MergeReport(
             method=recipe.method,
             models=tuple(names),
@@ -101,6 +107,7 @@ class MergeReport:
             dtype=recipe.dtype,
             rows=tuple(rows),
             calibration=calibration,
+            tolerance=tolerance,
         )
 
     @property
@@ -138,7 +145,8 @@ class MergeReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, numbers and texts, for JSON."""
         found = asdict(self)
-        proof = {"way_error": self.way_error, "tolerance": WAY_TOLERANCE, "holds": self.way_error <= WAY_TOLERANCE}
+        tolerance = found.pop("tolerance")
+        proof = {"way_error": self.way_error, "tolerance": tolerance, "holds": self.way_error <= tolerance}
         return _plain({**found, "proof": proof, "shares": self.shares()})
 
 

@@ -20,7 +20,7 @@ from hyperspectral_geo.merging.checkpoint import Checkpoint
 from hyperspectral_geo.merging.delta import Delta
 from hyperspectral_geo.merging.inspection_report import distinct
 from hyperspectral_geo.merging.load_checkpoint import load_checkpoint
-from hyperspectral_geo.merging.merge import merge
+from hyperspectral_geo.merging.merge import merge, way_tolerance
 from hyperspectral_geo.merging.merge_plan import module_weights
 from hyperspectral_geo.merging.merge_report import MergeReport, MergeRow, describe_weight, write_merge_report
 from hyperspectral_geo.merging.methods import METHODS, Method
@@ -100,6 +100,7 @@ def run_recipe(
             raise ValueError("calibrate: expected the base model to run the texts through, got none; name it (--base)")
         read_texts(texts, names)  # for its errors, before the work
     beside = _base_weights(base, modules)
+    joined_in = torch.float32 if streaming else torch.float64  # of whole weights, float64 would double the memory
     merged = merge(
         modules,
         method=recipe.method,
@@ -107,7 +108,7 @@ def run_recipe(
         scale=recipe.scale,
         rank=recipe.rank,
         rules=[replace(r, options=_options(r.method, r.options, beside)) for r in recipe.rules],
-        dtype=torch.float32 if streaming else torch.float64,  # of whole weights, float64 would double the memory
+        dtype=joined_in,
         progress=lambda done, all_: tell("merging", done, all_),
         **_options(recipe.method, recipe.options, beside),
     )
@@ -130,7 +131,7 @@ def run_recipe(
             file.rename(folder / file.name)
         inside.rmdir()
         rows = [replace(row, stored_error=saved.errors.get(row.name)) for row in record.rows.values()]
-        report.append(MergeReport.of(recipe, names, kind, rows, calibration))
+        report.append(MergeReport.of(recipe, names, kind, rows, calibration, way_tolerance(joined_in)))
         write_merge_report(folder, report[0])
 
     write_folder(out, fill, overwrite=overwrite)
