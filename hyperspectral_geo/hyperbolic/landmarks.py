@@ -22,9 +22,7 @@ _WALKS = 4  # walks of two links drawn for a pair that is wanted: many end where
 class HopSamples(NamedTuple):
     """Pairs of nodes, each once, and the exact hop count of each.
 
-    Attributes:
-        sources, targets: (k,) int64 node numbers, never the same in a pair.
-        hops: (k,) int64, at least 1.
+    ``sources`` and ``targets`` are node numbers, (k,) int64, never the same in a pair; ``hops`` (k,) int64, at least 1.
     """
 
     sources: Int[Tensor, " k"]
