@@ -1,4 +1,4 @@
-"""Rows of ``hsgeo bench hops``: bit-parallel BFS on generated scale-free graphs, beside SciPy."""
+"""Rows of ``hsgeo bench hop-speed``: bit-parallel BFS on generated scale-free graphs, beside SciPy."""
 
 from __future__ import annotations
 
