@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 from pathlib import Path
@@ -16,6 +17,7 @@ from safetensors.torch import save_file
 
 from hyperspectral_geo.hyperbolic import GEOMETRIES, HopEmbedding, Staircase
 from hyperspectral_geo.hyperbolic.model_file import packed_names, unpacked_names
+from hyperspectral_geo.hyperbolic.step_forms import feature_count
 
 AWKWARD = (
     "",
@@ -52,6 +54,13 @@ def embedding(*, geometry="hyperbolic", dtype=torch.float32, parts: bool = True,
     )
 
 
+def with_forms(*, dtype=torch.float32) -> HopEmbedding:
+    """A model whose steps have scores of their own."""
+    size = feature_count(3)
+    forms = torch.randn(3, size, size, generator=torch.Generator().manual_seed(3), dtype=torch.float64).to(dtype)
+    return dataclasses.replace(embedding(dtype=dtype), forms=forms)
+
+
 def same(a: HopEmbedding, b: HopEmbedding) -> bool:
     assert (a.names, a.geometry, a.scale) == (b.names, b.geometry, b.scale)
     assert (a.readout is None) == (b.readout is None)
@@ -73,6 +82,15 @@ def test_there_and_back_bit_by_bit(tmp_path: Path, geometry, parts: bool, dtype:
     assert same(model, back)
     assert torch.equal(model.distances(), back.distances())
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_forms_are_saved(tmp_path: Path, dtype: torch.dtype):
+    model = with_forms(dtype=dtype)
+    back = HopEmbedding.load(model.save(tmp_path / "m"))
+    assert same(model, back)
+    assert model.forms is not None
+    assert torch.equal(model.forms, back.forms)
 
 
 def test_saving_again_replaces_and_gives_the_same_bytes(tmp_path: Path):

@@ -15,12 +15,13 @@ from torch import Tensor
 
 from hyperspectral_geo.hyperbolic.geometry import (
     Geometry,
-    accurate_pairwise,
-    exact_distance,
     points_from_tangents,
     require_geometry,
 )
+from hyperspectral_geo.hyperbolic.pair_scores import Ends, PairScores
 from hyperspectral_geo.hyperbolic.readout import Staircase
+from hyperspectral_geo.hyperbolic.similar_names import similar_names
+from hyperspectral_geo.hyperbolic.step_forms import feature_count, quadratic_features
 from hyperspectral_geo.manifolds import Lorentz
 
 __all__ = ["HopEmbedding"]
@@ -34,6 +35,11 @@ class HopEmbedding:
     read-out the score itself is the distance. From a concept to itself the distance is 0. In hyperbolic space s is also
     the curvature: measured in hops, the space has curvature −1/s².
 
+    With ``forms`` each step of the read-out corrects the score x = s·d_M + a + b by a form of its own,
+    d(u→v) = 1 + Σ_k σ(β_k(x + φ(u)ᵀ M_k φ(v) − θ_k)), φ quadratic features of tangent and scalar (see ``step_forms``).
+    That is no longer a function of a distance, and the most accurate model of Wikipedia's hops at a given number of
+    coordinates; all concepts share its K·f² numbers.
+
     Attributes:
         names: one name a concept.
         tangents: z, (n, d), tangents at the origin, x = exp₀(z); in Euclidean space the points themselves.
@@ -43,9 +49,11 @@ class HopEmbedding:
         outgoing: a, (n,): what it costs in hops to leave a concept; well-linked pages have a small one.
         incoming: b, (n,): what it costs to reach it.
         readout: the staircase from scores to hops.
+        forms: M_k, (K, f, f) with f = d + 2 + d(d + 1)/2; needs scalars and the read-out.
 
     Raises:
-        ValueError: if names repeat, shapes or dtypes differ, or a number is not finite.
+        ValueError: if names repeat, parts are missing that others need, shapes or dtypes differ, or a number is not
+            finite.
     """
 
     names: tuple[str, ...]
@@ -56,6 +64,7 @@ class HopEmbedding:
     outgoing: Float[Tensor, " n"] | None = None
     incoming: Float[Tensor, " n"] | None = None
     readout: Staircase | None = None
+    forms: Float[Tensor, "k f f"] | None = None
 
     def __post_init__(self) -> None:
         require_geometry(self.geometry)
@@ -66,6 +75,10 @@ class HopEmbedding:
             raise ValueError(f"tangents: expected shape ({n}, d) for {n} names, got {tuple(self.tangents.shape)}")
         if self.tangents.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"tangents: expected torch.float32 or torch.float64, got {self.tangents.dtype}")
+        if self.forms is not None and any(part is None for part in (self.readout, self.outgoing, self.incoming)):
+            raise ValueError(
+                "forms: expected scalars and a read-out beside them, got none; add them or leave forms out"
+            )
         for name, tensor, shape in self._parts():
             if tuple(tensor.shape) != tuple(shape) or tensor.dtype != self.tangents.dtype:
                 raise ValueError(
@@ -93,9 +106,7 @@ class HopEmbedding:
     def index(self, name: str) -> int:
         """Number of a concept. Raises ``ValueError`` for an unknown name, with the nearest spellings."""
         if not isinstance(name, str) or name not in self._numbers:
-            from difflib import get_close_matches
-
-            close = ", ".join(get_close_matches(str(name), self.names)) or "none is close"
+            close = ", ".join(similar_names(str(name), self.names)) or "none is close"
             raise ValueError(f"name: {name!r} is not one of the {len(self)} concepts; similar: {close}")
         return self._numbers[name]
 
@@ -106,11 +117,15 @@ class HopEmbedding:
 
     def pair_distances(self, sources: Int[Tensor, " k"], targets: Int[Tensor, " k"]) -> Float[Tensor, " k"]:
         """d(sources[i]→targets[i]), exact at any radius."""
-        x, y = self._ends(sources, targets)
-        score = self.scale * exact_distance(x, y, self.geometry)
-        score = score if self.outgoing is None else score + self.outgoing[sources]
-        score = score if self.incoming is None else score + self.incoming[targets]
-        return self._read(score).masked_fill(sources == targets, 0.0)
+        return (
+            self.scoring.hops(self.pair_scores(sources, targets))
+            .to(self.tangents.dtype)
+            .masked_fill(sources == targets, 0.0)
+        )
+
+    def pair_scores(self, sources: Int[Tensor, " k"], targets: Int[Tensor, " k"]) -> Float[Tensor, " k"]:
+        """What orders the pairs sources[i]→targets[i], in float64: a read-out keeps it, and tells fewer apart."""
+        return self.scoring.rowwise(self.leaving(sources), self.reached(targets))
 
     def distances(self, sources: Int[Tensor, " m"] | None = None) -> Float[Tensor, "m n"]:
         """d from some concepts (default: all) to all, (m, n).
@@ -118,13 +133,23 @@ class HopEmbedding:
         Good to 1e-7 at any radius, by one matrix product where that is enough (see ``accurate_pairwise``).
         """
         rows = torch.arange(len(self)) if sources is None else sources
-        x, y = self._ends(rows, slice(None))
-        score = self.scale * accurate_pairwise(x, y, self.geometry)
-        score = score if self.outgoing is None else score.add_(self.outgoing[rows, None])
-        score = score if self.incoming is None else score.add_(self.incoming)
-        found = self._read(score)
+        found = self.scoring.hops(self.scoring.pairwise(self.leaving(rows), self.reached())).to(self.tangents.dtype)
         found[torch.arange(len(rows)), rows] = 0.0
         return found
+
+    @cached_property
+    def scoring(self) -> PairScores:
+        """How pairs of ``leaving`` and ``reached`` are scored."""
+        forms = None if self.forms is None else self.forms.double()
+        return PairScores(self.geometry, self.scale, self.readout, forms)
+
+    def leaving(self, concepts: Int[Tensor, " m"] | None = None) -> Ends:
+        """Concepts (default: all) as those that are left."""
+        return self._ends(self.tangents, self.outgoing, concepts)
+
+    def reached(self, concepts: Int[Tensor, " m"] | None = None) -> Ends:
+        """Concepts (default: all) as those that are reached."""
+        return self._ends(self.tangents if self.targets is None else self.targets, self.incoming, concepts)
 
     def poincare(self) -> Float[Tensor, "n d"]:
         """Points of the Poincaré ball, tanh(|z|/2)·z/|z|: the conformal picture of hyperbolic space."""
@@ -172,17 +197,17 @@ class HopEmbedding:
             steps = (self.readout.thresholds.numel(),)
             yield "readout.thresholds", self.readout.thresholds, steps
             yield "readout.log_slopes", self.readout.log_slopes, steps
+            if self.forms is not None:
+                yield "forms", self.forms, (*steps, feature_count(d), feature_count(d))
 
-    def _ends(self, sources: Tensor, targets: Tensor | slice) -> tuple[Tensor, Tensor]:
-        """Points that are left and points that are reached, in float64: float32 would tell near points apart badly."""
-        reached = self.tangents if self.targets is None else self.targets
-        left, right = self.tangents[sources].double(), reached[targets].double()
-        return points_from_tangents(left, self.geometry), points_from_tangents(right, self.geometry)
+    def _ends(self, tangents: Tensor, scalars: Tensor | None, concepts: Tensor | None) -> Ends:
+        """In float64: float32 would tell near points apart badly."""
+        some = slice(None) if concepts is None else concepts
+        z = tangents[some].double()
+        costs = z.new_zeros(len(z)) if scalars is None else scalars[some].double()
+        features = None if self.forms is None else quadratic_features(z, costs)
+        return Ends(points_from_tangents(z, self.geometry), costs, features)
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
         return {name: i for i, name in enumerate(self.names)}
-
-    def _read(self, score: Tensor) -> Tensor:
-        read = score if self.readout is None else self.readout(score)
-        return read.to(self.tangents.dtype)

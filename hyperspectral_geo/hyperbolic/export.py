@@ -152,6 +152,8 @@ def to_parquet(model: HopEmbedding, path: str | os.PathLike[str], *, coordinates
     record = {"geometry": model.geometry, "scale": model.scale}
     if model.readout is not None:
         record |= {n: getattr(model.readout, n).tolist() for n in ("thresholds", "log_slopes")}
+    if model.forms is not None:
+        record["forms"] = model.forms.tolist()
     buffer = io.BytesIO()
     table = pyarrow.table(columns, metadata={"hyperspectral_geo": json.dumps(record)})
     pyarrow.parquet.write_table(table, buffer)

@@ -30,6 +30,8 @@ def write_model(path: Path, model: HopEmbedding) -> Path:
     tensors = {name: getattr(model, name) for name in _TABLES if getattr(model, name) is not None}
     if model.readout is not None:
         tensors |= {name: getattr(model.readout, name) for name in _STAIRS}
+    if model.forms is not None:
+        tensors["forms"] = model.forms
     tensors["names"], tensors["name_ends"] = packed_names(model.names)
     record = {"format": _FORMAT, "geometry": model.geometry, "scale": model.scale}
     # clones, since the format refuses tensors that share memory, such as targets that are the tangents
@@ -50,7 +52,7 @@ def read_model(path: Path) -> HopEmbedding:
     if record.get("format") != _FORMAT:
         raise refuse_plainly(path, None, f"expected a saved hop embedding, got {record.get('format')!r:.40}")
     needed = {"tangents", "names", "name_ends"}
-    if not needed <= set(file) <= needed | {*_TABLES, *_STAIRS}:
+    if not needed <= set(file) <= needed | {*_TABLES, *_STAIRS, "forms"}:
         raise refuse_plainly(path, None, f"expected tensors {', '.join(sorted(needed))}, got {sorted(file)!r:.120}")
     geometry, scale = record.get("geometry"), record.get("scale")
     if geometry not in GEOMETRIES or isinstance(scale, bool) or not isinstance(scale, int | float):
@@ -59,7 +61,8 @@ def read_model(path: Path) -> HopEmbedding:
         names = unpacked_names(file["names"], file["name_ends"])
         stairs = Staircase(*(file[name] for name in _STAIRS)) if not file.keys().isdisjoint(_STAIRS) else None
         tables = {name: file[name] for name in _TABLES if name in file}
-        return HopEmbedding(names, geometry=geometry, scale=float(scale), readout=stairs, **tables)
+        forms = file["forms"] if "forms" in file else None  # noqa: SIM401
+        return HopEmbedding(names, geometry=geometry, scale=float(scale), readout=stairs, forms=forms, **tables)
     except (ValueError, KeyError, OverflowError) as error:
         raise refuse_plainly(path, None, f"its parts do not fit each other ({error}); save the model again") from error
 

@@ -9,10 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hyperspectral_geo.hyperbolic.distance_bounds import distance_below
 from hyperspectral_geo.hyperbolic.embedding import HopEmbedding
-from hyperspectral_geo.hyperbolic.geometry import exact_distance, points_from_tangents
 from hyperspectral_geo.hyperbolic.objective import require_counts
+from hyperspectral_geo.hyperbolic.pair_scores import Ends, PairScores
 
 __all__ = ["Direction", "Neighbor", "nearest", "neighbors"]
 
@@ -131,59 +130,42 @@ def nearest(
     for low in range(0, len(queries) if k else 0, _TOGETHER):
         some = slice(low, low + _TOGETHER)
         scores[some], numbers[some] = _search(model, queries[some], k, direction == "out", block)
-    distances = scores.to(model.tangents.dtype)
-    return distances if model.readout is None else model.readout(distances), numbers
+    return model.scoring.hops(scores).to(model.tangents.dtype), numbers
 
 
 def _search(model: HopEmbedding, queries: Tensor, k: int, out: bool, block: int) -> tuple[Tensor, Tensor]:
     """Scores and numbers of the k nearest, a run of concepts at a time."""
-    here = _ends(model, out, queries)
+    scoring = model.scoring if out else model.scoring.flipped()
+    here = model.leaving(queries) if out else model.reached(queries)
     scores, numbers = torch.full((len(queries), k), torch.inf, dtype=torch.float64), queries.new_zeros(len(queries), k)
     for run in torch.arange(len(model)).split(max(1, min(_RUN, block // len(queries)))):
-        there = _ends(model, not out, run)
-        below = distance_below(here.points, there.points, model.geometry).mul_(model.scale)
-        # In the order of _exact: rounding is monotone, so what is below stays below.
-        below.add_(here.scalars[:, None]).add_(there.scalars)
-        limit = _first_limit(model, here, there, below, k, queries) if run[0] == 0 else scores[:, -1:]
+        there = model.reached(run) if out else model.leaving(run)
+        below = scoring.below(here, there)
+        limit = _first_limit(scoring, here, there, below, k, queries) if run[0] == 0 else scores[:, -1:]
         row, column = torch.nonzero(~(below > limit), as_tuple=True)  # NaN: nothing is known
         other = run[column] != queries[row]
         row, column = row[other], column[other]
-        scores, numbers = _merged(scores, numbers, row, run[column], _exact(model, here, there, row, column))
+        scores, numbers = _merged(scores, numbers, row, run[column], _exact(scoring, here, there, row, column))
     return scores, numbers
 
 
 def _first_limit(
-    model: HopEmbedding, here: _Ends, there: _Ends, below: Tensor, k: int, queries: Tensor
+    scoring: PairScores, here: Ends, there: Ends, below: Tensor, k: int, queries: Tensor
 ) -> Float[Tensor, "m 1"]:
     """A score that the k best of a first run do not exceed: the k-th of those whose bounds are lowest."""
     if below.shape[1] <= k:
         return torch.full_like(below[:, :1], torch.inf)
     guess = below.topk(k + 1, largest=False).indices  # one more, for the query itself
-    score = _exact(model, here, there, torch.arange(len(guess))[:, None], guess)
+    score = _exact(scoring, here, there, torch.arange(len(guess))[:, None], guess)
     return score.masked_fill_(guess == queries[:, None], torch.inf).sort().values[:, k - 1 : k]
 
 
-class _Ends(NamedTuple):
-    """Concepts as one end of pairs: their points and scalars, in float64."""
-
-    points: Tensor
-    scalars: Tensor
-
-
-def _ends(model: HopEmbedding, leaving: bool, numbers: Tensor) -> _Ends:
-    tangents = model.tangents if leaving or model.targets is None else model.targets
-    scalars = model.outgoing if leaving else model.incoming
-    points = points_from_tangents(tangents[numbers].double(), model.geometry)
-    return _Ends(points, points.new_zeros(len(points)) if scalars is None else scalars[numbers].double())
-
-
-def _exact(model: HopEmbedding, here: _Ends, there: _Ends, rows: Tensor, columns: Tensor) -> Tensor:
+def _exact(scoring: PairScores, here: Ends, there: Ends, rows: Tensor, columns: Tensor) -> Tensor:
     """Scores of pairs without cancellation; shapes broadcast."""
     rows, columns = torch.broadcast_tensors(rows, columns)
     found = []
     for row, column in zip(rows.flatten().split(_EXACT), columns.flatten().split(_EXACT), strict=True):
-        distance = exact_distance(here.points[row], there.points[column], model.geometry)
-        found.append(model.scale * distance + here.scalars[row] + there.scalars[column])
+        found.append(scoring.rowwise(here.some(row), there.some(column)))
     return torch.cat(found).reshape(rows.shape) if found else here.scalars.new_empty(rows.shape)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -42,6 +44,21 @@ class Staircase:
     def __call__(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """ŷ of each score."""
         return _Climb.apply(x, self.thresholds, self.log_slopes)
+
+    def logits(self, scores: Float[Tensor, "k *shape"]) -> Float[Tensor, "k *shape"]:
+        """β_k (x_k − θ_k), where each step has a score of its own."""
+        by_step = (-1,) + (1,) * (scores.ndim - 1)
+        edges, slopes = self.thresholds.to(scores.dtype), self.log_slopes.to(scores.dtype).exp()
+        return slopes.reshape(by_step) * (scores - edges.reshape(by_step))
+
+    def climbed(self, scores: Iterable[Tensor]) -> Float[Tensor, "*shape"]:
+        """Σ_k σ(β_k (x_k − θ_k)), ŷ − 1, which tells small steps apart where 1 + them would not; a score at a time.
+
+        >>> Staircase.even(2).climbed([torch.tensor([-8.0]), torch.tensor([-7.0])])
+        tensor([1.1206e-08])
+        """
+        steps = zip(scores, self.thresholds.tolist(), self.log_slopes.exp().tolist(), strict=True)
+        return functools.reduce(Tensor.add_, (score.sub(edge).mul_(slope).sigmoid_() for score, edge, slope in steps))
 
 
 class _Climb(torch.autograd.Function):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import torch
@@ -175,7 +175,6 @@ def _walks(
     model: HopEmbedding, graph: HopGraph, pairs: Int[Tensor, "k 2"], most: int, revisit: bool
 ) -> Iterator[tuple[list[int], Stopped]]:
     """Nodes of each way, and why it ends; all walkers take a step at a time."""
-    score = replace(model, readout=None)  # which keeps the order, but tells fewer distances apart
     rows, (sources, targets) = graph.compressed(), pairs.unbind(1)
     way = torch.full((len(pairs), most + 1), -1)
     way[:, 0] = sources
@@ -188,7 +187,7 @@ def _walks(
         if not revisit:
             new = (way[walker, : step + 1][row] != end[:, None]).all(1)
             row, end = row[new], end[new]
-        chosen = _nearest_end(score, row, end, targets[walker])
+        chosen = _nearest_end(model, row, end, targets[walker])
         circle = (way[walker] == chosen[:, None]).any(1).tolist()
         way[walker, step + 1] = chosen
         goal = targets[walker].tolist()
@@ -211,7 +210,7 @@ def _nearest_end(
     model: HopEmbedding, row: Int[Tensor, " l"], end: Int[Tensor, " l"], targets: Int[Tensor, " w"]
 ) -> Int[Tensor, " w"]:
     """Of each walker's links the end that is nearest to its target, the first of equals; −1 without links."""
-    distance = model.pair_distances(end, targets[row]).masked_fill(end == targets[row], -torch.inf)
+    distance = model.pair_scores(end, targets[row]).masked_fill(end == targets[row], -torch.inf)
     least = distance.new_full((len(targets),), torch.inf).scatter_reduce_(0, row, distance, "amin")
     hit = torch.nonzero(distance == least[row])[:, 0]
     place = torch.full_like(targets, len(end)).scatter_reduce_(0, row[hit], hit, "amin")

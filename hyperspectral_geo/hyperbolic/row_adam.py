@@ -21,6 +21,7 @@ class RowAdam:
 
     Args:
         parameters: tensors by name, changed in place.
+        rates: by name, the share of the step length that a tensor takes; 1 where nothing is said.
         betas: how fast the means of gradient and squared gradient fade.
         eps: keeps the quotient finite.
 
@@ -35,9 +36,15 @@ class RowAdam:
     """
 
     def __init__(
-        self, parameters: Mapping[str, Tensor], *, betas: tuple[float, float] = (0.9, 0.99), eps: float = 1e-10
+        self,
+        parameters: Mapping[str, Tensor],
+        *,
+        rates: Mapping[str, float] | None = None,
+        betas: tuple[float, float] = (0.9, 0.99),
+        eps: float = 1e-10,
     ) -> None:
         self.parameters = dict(parameters)
+        self.rates = dict(rates or {})
         self.betas = betas
         self.eps = eps
         self.first = {name: torch.zeros_like(p) for name, p in self.parameters.items()}
@@ -59,7 +66,7 @@ class RowAdam:
             mean = first[place] * b1 + gradient * (1 - b1)
             square = second[place] * b2 + gradient.square() * (1 - b2)
             length = (square / (1 - b2**by_row)).sqrt_().add_(self.eps)
-            moved = parameter[place] - rate * (mean / (1 - b1**by_row)) / length
+            moved = parameter[place] - rate * self.rates.get(name, 1.0) * (mean / (1 - b1**by_row)) / length
             if not bool(moved.isfinite().all()):
                 raise FloatingPointError(
                     f"{name}: a step of {rate:g} led beyond {moved.dtype}; lower learning_rate or scale"
