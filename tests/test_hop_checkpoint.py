@@ -118,6 +118,7 @@ def test_a_run_is_resumed_across_the_change_to_float64(tmp_path: Path, stopped_a
         assert same(run(folder, resume=True, **given), whole)
 
 
+@pytest.mark.filterwarnings("ignore:4 of 24 steps were skipped:RuntimeWarning")
 def test_skipped_steps_are_counted_across_a_resumption(tmp_path: Path, stopped_at, monkeypatch: pytest.MonkeyPatch):
     sampled = Training._sampled
 

@@ -48,6 +48,20 @@ def predicted(tensors: dict[str, Tensor], geometry: str) -> Tensor:
     return score
 
 
+def first_logit(tensors: dict[str, Tensor], geometry: str) -> Tensor:
+    """β₁(x − θ₁) of all pairs, by the inverse of the read-out of one step."""
+    only = {**tensors, "thresholds": tensors["thresholds"][:1], "log_slopes": tensors["log_slopes"][:1]}
+    return torch.logit(predicted(only, geometry) - 1)
+
+
+def surprise_of_links(tensors: dict[str, Tensor], geometry: str) -> Tensor:
+    return -torch.log(1 - torch.sigmoid(first_logit(tensors, geometry)))
+
+
+def surprise_of_others(tensors: dict[str, Tensor], geometry: str) -> Tensor:
+    return -torch.log(torch.sigmoid(first_logit(tensors, geometry)))
+
+
 def block(n: int, size: int, seed: int) -> tuple[Tensor, Tensor]:
     """The rows and columns of a step with this seed."""
     drawing = generator(seed)
@@ -60,12 +74,12 @@ def block(n: int, size: int, seed: int) -> tuple[Tensor, Tensor]:
 def test_loss_and_gradients_are_those_of_the_formula(geometry, parts):
     graph = random_graph(14, 30)
     hops = hop_counts(graph)
-    relative = 0.3
+    relative, links = 0.3, 0.7
 
     def held(sources: Tensor, targets: Tensor) -> Tensor:
         return (sources[:, None] + targets) % 5 == 0
 
-    prepared = HopRegression(relative=relative, block=9, held=held).prepare(graph)
+    prepared = HopRegression(relative=relative, links=links, block=9, held=held).prepare(graph)
     own = parameters(14, geometry, parts)
     loss, gradients = prepared.step(own, generator(4))
     # the same by the formula
@@ -77,8 +91,12 @@ def test_loss_and_gradients_are_those_of_the_formula(geometry, parts):
     inside[rows[:, None], columns] = True
     pairs = counts & inside
     leaves = {name: tensor.clone().requires_grad_() for name, tensor in own.all().items()}
-    off, h = predicted(leaves, geometry)[pairs] - hops[pairs], hops[pairs].double()
+    found, h = predicted(leaves, geometry)[pairs], hops[pairs].double()
+    off = found - h
     expected = (((1 - relative) + relative * (mean / h).square()) * off.square()).mean()
+    if "readout" in parts:
+        expected = expected + links * surprise_of_links(leaves, geometry)[pairs].where(h == 1, 0).mean()
+        expected = expected + links * surprise_of_others(leaves, geometry)[pairs].where(h > 1, 0).mean()
     assert loss == pytest.approx(float(expected.detach()), rel=1e-10)
     expected.backward()
     assert set(gradients) == set(leaves)

@@ -245,7 +245,8 @@ def test_every_tenth_step_is_a_line_of_the_log(tmp_path: Path):
 
 
 def test_a_loss_that_is_not_finite_is_null_in_the_log(tmp_path: Path):
-    fit(tree(2), dim=2, steps=30, objective=Pull(bad=frozenset({9, 12})), log=tmp_path / "log")
+    with pytest.warns(RuntimeWarning, match=r"^2 of 30 steps were skipped: .*; lower learning_rate or scale$"):
+        fit(tree(2), dim=2, steps=30, objective=Pull(bad=frozenset({9, 12})), log=tmp_path / "log")
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert [line["loss"] is None for line in lines] == [True, False, False]
     assert [line["skipped"] for line in lines] == [1, 2, 2]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hyperspectral_geo.atomic_write import require_writable, write_atomically
 from hyperspectral_geo.hyperbolic.graph import HopGraph
-from hyperspectral_geo.hyperbolic.hop_store import graph_hash
+from hyperspectral_geo.hyperbolic.hop_store import HopStore, graph_hash
 from hyperspectral_geo.hyperbolic.objective import Objective
 from hyperspectral_geo.tensor_file import TensorFile, parse_json, refuse_plainly
 
@@ -38,14 +38,16 @@ class Checkpoints:
     Args:
         folder: made if it is missing.
         run: what ``fingerprint`` says of graph, objectives and settings.
+        processes: how many train together.
 
     Raises:
         OSError: if the folder cannot be written to.
     """
 
-    def __init__(self, folder: Path, run: str) -> None:
+    def __init__(self, folder: Path, run: str, processes: int = 1) -> None:
         self.folder = folder
         self.run = run
+        self.processes = processes
         folder.mkdir(parents=True, exist_ok=True)
         require_writable(folder)
 
@@ -57,7 +59,7 @@ class Checkpoints:
     def save(self, training: Training) -> Path:
         """Write the state, then remove all but the last two."""
         tensors, numbers = training.state()
-        record = {"format": _FORMAT, "run": self.run, **numbers}
+        record = {"format": _FORMAT, "run": self.run, "processes": self.processes, **numbers}
         plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
         path = self.folder / f"step-{training.taken:09d}.safetensors"
         write_atomically(path, save(plain, metadata={_MARKER: json.dumps(record)}))
@@ -103,6 +105,13 @@ class Checkpoints:
         record = parse_json(file.metadata.get(_MARKER, "{}").encode(), path, refuse_plainly, what="metadata")
         if record.get("format") != _FORMAT:
             raise refuse_plainly(path, None, f"expected a training checkpoint, got {record.get('format')!r:.40}")
+        if record.get("processes") != self.processes:
+            raise refuse_plainly(
+                path,
+                None,
+                f"expected a run of as many processes as this, {self.processes}, got one of "
+                f"{record.get('processes')!r:.20}; start as many (torchrun --nproc-per-node)",
+            )
         if record.get("run") != self.run:
             raise refuse_plainly(
                 path, None, "it belongs to another graph, objective or setting; pass another checkpoint folder"
@@ -125,6 +134,10 @@ def _bytes(value: object) -> bytes:
     if isinstance(value, Tensor):
         content = value.contiguous().numpy().tobytes()
         return f"{value.dtype} {tuple(value.shape)}".encode() + hashlib.sha256(content).digest()
+    if isinstance(value, HopStore):
+        return json.dumps(value.header).encode()
+    if isinstance(value, tuple):  # such as HopSamples, whose text leaves numbers out
+        return b"".join(map(_bytes, value))
     if inspect.isfunction(value):  # by what it does and what it holds, not where it lies in memory
         held = [cell.cell_contents for cell in value.__closure__ or ()]
         return value.__code__.co_code + b"".join(_bytes(part) for part in (*value.__code__.co_consts, *held))

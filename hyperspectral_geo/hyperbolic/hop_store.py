@@ -143,6 +143,11 @@ class HopStore:
             )
         return store
 
+    @property
+    def header(self) -> dict[str, Any]:
+        """What was counted, as ``hops.json`` says: the ``graph`` by its hash, ``reverse``, ``limit``, ``sources`` …"""
+        return _read_header(self.folder)
+
     def __len__(self) -> int:
         return len(self.sources)
 

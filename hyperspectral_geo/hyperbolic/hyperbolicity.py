@@ -15,12 +15,16 @@ from hyperspectral_geo.hyperbolic.graph import HopGraph
 from hyperspectral_geo.hyperbolic.hop_counts import MOST_NODES, hop_counts
 from hyperspectral_geo.hyperbolic.hop_table import HopTable, walk_lengths
 
-__all__ = ["Hyperbolicity", "Symmetrise", "gromov_delta"]
+__all__ = ["Hyperbolicity", "NoQuadruplesError", "Symmetrise", "gromov_delta"]
 
 Symmetrise = Literal["min", "mean", "max"]
 
 _EXACT = 60  # nodes up to which all 487,635 quadruples are looked at
 _AT_ONCE = 1 << 18  # quadruples
+
+
+class NoQuadruplesError(ValueError):
+    """Of no four nodes that were drawn all distances are finite."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def gromov_delta(
 
     Raises:
         ValueError: for a table that is not symmetric or holds no distances, for samples or confidence out of range,
-            and if of no quadruple drawn all distances are finite.
+            and, as ``NoQuadruplesError``, if of no quadruple drawn all distances are finite.
 
     References:
         Gromov, "Hyperbolic Groups", 1987. Fournier, Ismail and Vigneron, "Computing the Gromov hyperbolicity of a
@@ -114,7 +118,7 @@ def gromov_delta(
     finite = found[found.isfinite()]
     unreachable = len(found) - len(finite)
     if len(finite) == 0 and unreachable:
-        raise ValueError(
+        raise NoQuadruplesError(
             f"distances: expected quadruples joined by walks, got none among {unreachable}; "
             "pass the largest connected part"
         )

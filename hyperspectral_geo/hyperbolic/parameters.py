@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,8 +14,12 @@ from torch import Tensor
 from hyperspectral_geo.hyperbolic.embedding import HopEmbedding
 from hyperspectral_geo.hyperbolic.geometry import Geometry
 from hyperspectral_geo.hyperbolic.readout import Staircase
+from hyperspectral_geo.hyperbolic.step_forms import feature_count
 
 __all__ = ["Gradient", "HopParameters", "summed_rows"]
+
+# Shares of the points' step length: what all pairs share has a gradient at every step, a row in few of them.
+_RATES = {"log_scale": 0.3, "thresholds": 0.3, "log_slopes": 0.3, "forms": 0.06}
 
 
 class Gradient(NamedTuple):
@@ -31,7 +36,8 @@ class HopParameters:
     Attributes:
         geometry: of the points.
         tables: ``tangents`` (n, d), and where the model has them ``targets`` (n, d), ``outgoing``, ``incoming`` (n,).
-        shared: ``log_scale`` (), and with a read-out ``thresholds`` and ``log_slopes`` (K,).
+        shared: ``log_scale`` (), with a read-out ``thresholds`` and ``log_slopes`` (K,), and with forms ``forms``
+            (K, f, f).
     """
 
     geometry: Geometry
@@ -52,6 +58,7 @@ class HopParameters:
         scalars: bool = False,
         center: float = 0.0,
         steps: int = 0,
+        forms: bool = False,
         dtype: torch.dtype = torch.float32,
     ) -> HopParameters:
         """Tangents drawn from a normal distribution, and scalars that add to ``center`` for every pair.
@@ -66,6 +73,7 @@ class HopParameters:
             scalars: whether there are out- and in-scalars.
             center: what the scalars of a pair add to at the start.
             steps: steps of the read-out's staircase; 0 for none.
+            forms: whether each step has a form of its own; they begin at zero.
             dtype: of all of it; drawn in float64, so that both kinds start alike.
         """
 
@@ -81,12 +89,39 @@ class HopParameters:
         if steps:
             stairs = Staircase.even(steps, dtype=dtype)
             shared |= {"thresholds": stairs.thresholds, "log_slopes": stairs.log_slopes}
+        if forms:
+            size = feature_count(dim)
+            shared["forms"] = torch.zeros(steps, size, size, dtype=dtype)
         return cls(geometry, tables, shared)
+
+    @classmethod
+    def of(cls, model: HopEmbedding, *, scale: float) -> HopParameters:
+        """Copies of a model's tensors, to be trained further at another scale."""
+        names = ("tangents", "targets", "outgoing", "incoming")
+        tables = {name: getattr(model, name).clone() for name in names if getattr(model, name) is not None}
+        shared = {"log_scale": torch.tensor(math.log(scale), dtype=model.tangents.dtype)}
+        if model.readout is not None:
+            shared |= {"thresholds": model.readout.thresholds.clone(), "log_slopes": model.readout.log_slopes.clone()}
+        if model.forms is not None:
+            shared["forms"] = model.forms.clone()
+        return cls(model.geometry, tables, shared)
+
+    def digest(self) -> str:
+        """SHA-256 of all numbers."""
+        found = hashlib.sha256(self.geometry.encode())
+        for name, tensor in self.all().items():
+            found.update(f" {name} {tensor.dtype} {tuple(tensor.shape)} ".encode() + tensor.numpy().tobytes())
+        return found.hexdigest()
 
     @property
     def dtype(self) -> torch.dtype:
         """Kind of number of all tensors."""
         return self.tables["tangents"].dtype
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Shares of the learning rate: what all concepts share moves slower."""
+        return _RATES
 
     def __len__(self) -> int:
         return len(self.tables["tangents"])
@@ -100,7 +135,12 @@ class HopParameters:
         tables = {name: table.clone() for name, table in self.tables.items()}
         stairs = Staircase(self.shared["thresholds"].clone(), self.shared["log_slopes"].clone()) if self.read else None
         return HopEmbedding(
-            names, geometry=self.geometry, scale=float(self.shared["log_scale"].exp()), readout=stairs, **tables
+            names,
+            geometry=self.geometry,
+            scale=float(self.shared["log_scale"].exp()),
+            readout=stairs,
+            forms=self.shared["forms"].clone() if "forms" in self.shared else None,
+            **tables,
         )
 
     @property

@@ -10,16 +10,16 @@ from typing import Any
 
 import torch
 
-from hyperspectral_geo.hyperbolic.checkpoint import Checkpoints, fingerprint
+from hyperspectral_geo.hyperbolic.checkpoint import fingerprint
 from hyperspectral_geo.hyperbolic.embedding import HopEmbedding
 from hyperspectral_geo.hyperbolic.geometry import Geometry, require_geometry
 from hyperspectral_geo.hyperbolic.graph import HopGraph
 from hyperspectral_geo.hyperbolic.hop_regression import HopRegression
 from hyperspectral_geo.hyperbolic.objective import Objective, require_counts
 from hyperspectral_geo.hyperbolic.parameters import HopParameters
-from hyperspectral_geo.hyperbolic.training_log import TrainingLog
+from hyperspectral_geo.hyperbolic.processes import joined_processes
+from hyperspectral_geo.hyperbolic.training_loop import train
 from hyperspectral_geo.hyperbolic.training_run import Training, step_generator
-from hyperspectral_geo.hyperbolic.waiting_signals import waiting_signals
 
 __all__ = ["fit"]
 
@@ -33,6 +33,8 @@ def fit(
     two_points: bool | None = None,
     scalars: bool | None = None,
     readout: int | None = None,
+    forms: bool = False,
+    start: HopEmbedding | None = None,
     scale: float | None = None,
     dtype: torch.dtype | None = None,
     steps: int = 3000,
@@ -41,11 +43,16 @@ def fit(
     threads: int = 1,
     progress: Callable[[int, float], None] | None = None,
     log: str | Path | None = None,
+    tensorboard: str | Path | None = None,
     checkpoint: str | Path | None = None,
     every: int = 500,
     resume: bool = False,
 ) -> HopEmbedding:
     """Embed a graph so that distances are hop counts, or so that links are nearer than what is not linked.
+
+    Where ``torch.distributed`` is initialised, or under ``torchrun``, all processes train one model: each draws samples
+    of its own and the mean gradient is taken, so that a step sees as many times more pairs as there are processes. All
+    return the same model; the first one writes the files. Each needs the same arguments.
 
     Args:
         graph: what to embed.
@@ -57,25 +64,35 @@ def fit(
             and a read-out; links take one point and nothing else.
         scalars: whether each concept has an out- and an in-scalar.
         readout: steps of the staircase from scores to hops, 0 for none.
+        forms: whether each step of the staircase corrects the score by a form of its own (see ``HopEmbedding``);
+            needs scalars and the read-out.
         scale: s at the start; hop regression learns it, links keep it.
         dtype: float32 or float64. By default by the radius: float64 for links, whose points go far out, float32 for
             hops until a point is farther out than float32 can tell, then float64.
         steps: steps of Adam.
         learning_rate: its largest step length, reached after a short rise and left along a cosine to zero.
-        seed: of start and samples. Step t draws from (seed, t) alone, so that a resumed run is the same bit by bit.
+        seed: of start and samples. Step t draws from (seed, t) alone, in further processes from (seed, t, rank), so
+            that a resumed run is the same bit by bit.
         threads: of torch, while training. A step is too small for two to gain much, and one gives the same result on
             every machine of a kind.
         progress: called with (step, loss) every tenth step.
         log: a file to which a line of JSON is added every tenth step.
+        tensorboard: a folder to which the same numbers are written as TensorBoard's events.
         checkpoint: a folder in which the state is kept, written atomically, the last two; SIGINT and SIGTERM then save
             before they take effect.
         every: steps between checkpoints.
         resume: whether to go on from the folder's checkpoint where there is one.
 
     Raises:
-        ValueError: for an empty graph, arguments out of range, or a checkpoint of another graph or run.
+        ValueError: for an empty graph, arguments out of range, a checkpoint of another graph or run or number of
+            processes, or processes whose arguments differ.
+        OSError: if a file cannot be written, or other processes cannot be reached.
+        ImportError: for ``tensorboard`` where it is not installed.
         FloatingPointError: if loss or gradient are not finite 20 steps in a row, or a parameter leaves its range.
         KeyboardInterrupt, SystemExit: on SIGINT and SIGTERM (143), after saving where there is a ``checkpoint``.
+
+    Warns:
+        RuntimeWarning: if steps were skipped because they were not finite.
 
     References:
         M. Nickel, D. Kiela, *Poincaré embeddings for learning hierarchical representations*, NeurIPS 2017, arXiv
@@ -91,7 +108,7 @@ def fit(
     _require_numbers(
         dim=dim, steps=steps, every=every, threads=threads, seed=seed, scale=scale, learning_rate=learning_rate
     )
-    _require_form(two_points=two_points, scalars=scalars, readout=readout, dtype=dtype)
+    _require_form(two_points=two_points, scalars=scalars, forms=forms, readout=readout, dtype=dtype)
     parts = _weighted(HopRegression() if objective is None else objective)
     if (scalars or readout) and not any(part.moves_scores for _, part in parts):
         raise ValueError("scalars, readout: no objective here trains them; add HopRegression() or leave them out")
@@ -100,15 +117,34 @@ def fit(
     form = {**prepared[0][1].form(graph), **{k: v for k, v in chosen.items() if v is not None}}
     rate = form.pop("learning_rate") if learning_rate is None else float(learning_rate)
     form.pop("learning_rate", None)
-    parameters = HopParameters.initial(len(graph), dim, geometry, generator=step_generator(seed, 0, 0), **form)
-    training = Training(prepared, parameters, steps=steps, rate=rate, seed=seed, widen=dtype is None)
-    kept = None
-    if checkpoint is not None:
-        run = {"dim": dim, "geometry": geometry, "form": form, "steps": steps, "rate": rate, "seed": seed}
-        kept = Checkpoints(Path(checkpoint), fingerprint(graph, parts, run))
-        kept.take_up(training, resume=resume)
-    with _threads(threads):
-        _run(training, progress=progress, log=TrainingLog(log, after=training.taken), kept=kept, every=every)
+    if forms and not (form.get("scalars") and form.get("steps")):
+        raise ValueError(
+            "forms: expected scalars and a read-out beside them, got none; leave scalars and readout to fit"
+        )
+    form["forms"] = forms
+    run = {"dim": dim, "geometry": geometry, "form": form, "steps": steps, "rate": rate, "seed": seed}
+    if start is None:
+        parameters = HopParameters.initial(len(graph), dim, geometry, generator=step_generator(seed, 0, 0), **form)
+    else:
+        own = {"two_points": two_points, "scalars": scalars, "readout": readout, "forms": forms or None, "dtype": dtype}
+        _require_start(start, graph, parts, dim=dim, geometry=geometry, own=own)
+        parameters = HopParameters.of(start, scale=start.scale if scale is None else scale)
+        run["start"] = parameters.digest()
+    with joined_processes() as together, _threads(threads):
+        training = Training(
+            prepared, parameters, steps=steps, rate=rate, seed=seed, widen=dtype is None, together=together
+        )
+        asked = checkpoint is not None or together.count > 1
+        train(
+            training,
+            run=fingerprint(graph, parts, run | {"threads": threads}) if asked else "",
+            progress=progress,
+            log=log,
+            tensorboard=tensorboard,
+            checkpoint=checkpoint,
+            every=every,
+            resume=resume,
+        )
     return training.parameters.embedding(graph.names)
 
 
@@ -120,22 +156,6 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _run(training: Training, *, progress: Any, log: TrainingLog, kept: Checkpoints | None, every: int) -> None:
-    with waiting_signals(enabled=kept is not None) as arrived:
-        while training.taken < training.steps:
-            loss = training.advance()
-            if training.taken % 10 == 0:
-                log.add(step=training.taken, loss=loss, skipped=training.skipped, pairs=training.pairs)
-                if progress is not None:
-                    progress(training.taken, loss)
-            due = training.taken % every == 0 or training.taken == training.steps
-            stopping = arrived()  # asked once: what arrives later waits for the next step, and its save
-            if kept is not None and (due or stopping):
-                kept.save(training)
-            if stopping:
-                break
 
 
 def _weighted(objective: Objective | Sequence[tuple[float, Objective]]) -> list[tuple[float, Objective]]:
@@ -161,7 +181,25 @@ def _require_numbers(*, dim, steps, every, threads, seed, scale, learning_rate) 
         raise ValueError(f"seed: expected a whole number from 0 to 2^63 - 1, got {seed!r}")
 
 
-def _require_form(*, two_points, scalars, readout, dtype) -> None:
+def _require_start(
+    start: HopEmbedding, graph: HopGraph, parts: Any, *, dim: int, geometry: str, own: dict[str, Any]
+) -> None:
+    if start.names != graph.names:
+        raise ValueError("start: expected a model of this graph, got one of other names; fit it to its own graph")
+    found = (start.tangents.shape[1], start.geometry)
+    if found != (dim, geometry):
+        raise ValueError(f"start: expected {dim} dimensions, {geometry}, got {found[0]}, {found[1]}; pass its own")
+    chosen = [name for name, value in own.items() if value is not None]
+    if chosen:
+        raise ValueError(f"{', '.join(chosen)}: a start brings its own; leave them out")
+    more = start.outgoing is not None or start.incoming is not None or start.readout is not None
+    if more and not any(part.moves_scores for _, part in parts):
+        raise ValueError("start: its scalars or read-out are trained by no objective here; add HopRegression()")
+
+
+def _require_form(*, two_points, scalars, forms, readout, dtype) -> None:
+    if not isinstance(forms, bool):
+        raise ValueError(f"forms: expected True or False, got {forms!r}")
     for name, value in (("two_points", two_points), ("scalars", scalars)):
         if value is not None and not isinstance(value, bool):
             raise ValueError(f"{name}: expected True, False or None, got {value!r}")

@@ -1,14 +1,15 @@
-"""A training log: one line of JSON every few steps."""
+"""Training logs: every few steps one line of JSON, or TensorBoard's scalars."""
 
 from __future__ import annotations
 
 import json
 import time
+import weakref
 from pathlib import Path
 
 from hyperspectral_geo.atomic_write import write_atomically
 
-__all__ = ["TrainingLog"]
+__all__ = ["TensorBoardLog", "TrainingLog"]
 
 
 class TrainingLog:
@@ -17,7 +18,7 @@ class TrainingLog:
     Pairs of concepts measured and seconds of CPU time are those since the run was begun or resumed.
 
     Args:
-        path: the file; None to keep no log.
+        path: the file.
         after: step after which a resumed run goes on: later lines, of a run that was killed, are dropped.
 
     Raises:
@@ -25,19 +26,15 @@ class TrainingLog:
         OSError: if it cannot be written.
     """
 
-    def __init__(self, path: str | Path | None, *, after: int = 0) -> None:
-        self.path = None if path is None else Path(path)
+    def __init__(self, path: str | Path, *, after: int = 0) -> None:
+        self.path = Path(path)
         self._start = time.process_time()
-        if self.path is None:
-            return
         earlier = self._until(after) if self.path.exists() else []
         kept = earlier if after else []
         write_atomically(self.path, "".join(kept).encode())
 
     def add(self, *, step: int, loss: float, skipped: int, pairs: int) -> None:
         """Append a line; a loss that is not finite is written as null."""
-        if self.path is None:
-            return
         seconds = round(time.process_time() - self._start, 3)
         finite = loss if loss - loss == 0 else None
         line = json.dumps({"step": step, "loss": finite, "skipped": skipped, "pairs": pairs, "seconds": seconds})
@@ -45,7 +42,6 @@ class TrainingLog:
             file.write(line + "\n")
 
     def _until(self, step: int) -> list[str]:
-        assert self.path is not None
         lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
         kept = []
         for number, line in enumerate(lines, start=1):
@@ -60,3 +56,33 @@ class TrainingLog:
             if at <= step:
                 kept.append(line)
         return kept
+
+
+class TensorBoardLog:
+    """The scalars ``loss``, ``skipped`` and ``pairs`` as events that TensorBoard shows.
+
+    Args:
+        folder: where events are added; made if it is missing.
+        after: step after which a resumed run goes on: TensorBoard hides later events, of a run that was killed.
+
+    Raises:
+        ImportError: if TensorBoard is not installed.
+        OSError: if the folder cannot be written to.
+    """
+
+    def __init__(self, folder: str | Path, *, after: int = 0) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise ImportError(
+                "tensorboard: expected it to be installed for this log, got no such package; "
+                "pip install 'hyperspectral-geo[tensorboard]', or write lines of JSON (log=, --log)"
+            ) from error
+        self._writer = SummaryWriter(str(folder), purge_step=after + 1 if after else None)
+        weakref.finalize(self, self._writer.close)
+
+    def add(self, *, step: int, loss: float, skipped: int, pairs: int) -> None:
+        """Write the scalars of a step to disk."""
+        for name, value in (("loss", loss), ("skipped", skipped), ("pairs", pairs)):
+            self._writer.add_scalar(name, value, step)
+        self._writer.flush()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hyperspectral_geo.hyperbolic.objective import PreparedObjective
 from hyperspectral_geo.hyperbolic.parameters import Gradient, HopParameters, summed_rows
+from hyperspectral_geo.hyperbolic.processes import Processes
 from hyperspectral_geo.hyperbolic.row_adam import RowAdam
 
 __all__ = ["MOST_SKIPPED", "Training", "step_generator"]
@@ -31,6 +32,7 @@ class Training:
         rate: the largest step length.
         seed: of all samples.
         widen: whether to go over to float64 when points are too far out for float32.
+        together: the processes that train; each draws samples of its own and all take the same steps.
     """
 
     def __init__(
@@ -42,10 +44,12 @@ class Training:
         rate: float,
         seed: int,
         widen: bool = False,
+        together: Processes | None = None,
     ) -> None:
         self.objectives = objectives
         self.parameters = parameters
-        self.adam = RowAdam(parameters.all())
+        self.together = together or Processes()
+        self.adam = RowAdam(parameters.all(), rates=parameters.rates)
         self.steps, self.rate, self.seed, self.widen = steps, rate, seed, widen
         self.taken = self.skipped = self.in_a_row = 0
 
@@ -104,11 +108,12 @@ class Training:
     def _sampled(self, step: int) -> tuple[float, dict[str, Gradient]]:
         total, found = 0.0, {}
         for number, (weight, objective) in enumerate(self.objectives):
-            loss, gradients = objective.step(self.parameters, step_generator(self.seed, step + 1, number))
+            generator = step_generator(self.seed, step + 1, number, self.together.rank)
+            loss, gradients = objective.step(self.parameters, generator)
             total += weight * loss
             for name, (rows, value) in gradients.items():
                 found.setdefault(name, []).append(Gradient(rows, value if weight == 1 else weight * value))
-        return total, {name: _added(parts) for name, parts in found.items()}
+        return self.together.averaged(total, {name: _added(parts) for name, parts in found.items()})
 
     def _widen_where_needed(self) -> None:
         """Over to float64 once eps·e^{2r}, the error of cosh d, exceeds a thousandth."""
@@ -123,7 +128,7 @@ class Training:
     def _adopt(self, tensors: Mapping[str, Tensor]) -> None:
         for part in (self.parameters.tables, self.parameters.shared):
             part.update({name: tensors[name] for name in part})
-        self.adam = RowAdam(self.parameters.all())
+        self.adam = RowAdam(self.parameters.all(), rates=self.parameters.rates)
 
 
 def _added(parts: list[Gradient]) -> Gradient:
@@ -134,10 +139,10 @@ def _added(parts: list[Gradient]) -> Gradient:
     return summed_rows(torch.cat([p.rows for p in parts if p.rows is not None]), torch.cat([p.value for p in parts]))
 
 
-def step_generator(seed: int, step: int, number: int) -> torch.Generator:
-    """What one objective draws in one step: a function of these three numbers alone."""
+def step_generator(seed: int, step: int, number: int, rank: int = 0) -> torch.Generator:
+    """What one objective draws in one step of one process: a function of these four numbers alone."""
     mixed = seed
-    for part in (step, number):
+    for part in (step, number, rank) if rank else (step, number):
         # splitmix64, so that neighbouring steps have nothing in common
         mixed = (mixed + 0x9E3779B97F4A7C15 * (part + 1)) % 2**64
         mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
