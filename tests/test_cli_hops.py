@@ -250,7 +250,6 @@ BAD = {
     ),
     "all held out": (["train", "{links}", "-o", "{new}", "--hold-out", "1"], "share: expected a number from 0 to be"),
     "weights": (["train", "wordnet-mammals", "-o", "{new}", "--weights", "length"], "--weights: expected a file"),
-    "too large": (["train", "wordnet-nouns", "-o", "{new}", "--objective", "hops"], "graph: expected at most 20000"),
     "no model": (["distance", "{tmp}/none", "a", "b"], "none"),
     "not a model": (["distance", "{links}", "a", "b"], "links.tsv: expected"),
     "a title": (["neighbors", "{model}", "Town 3"], "'Town 3' is not one of the 30 concepts; similar: town 3"),

@@ -33,7 +33,7 @@ def sample(prepared, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """What a step with this seed draws: sources, the rows and ends of links, negatives."""
     drawing = generator(seed)
     source = prepared._sources(drawing)
-    row, target = prepared._links(source, drawing)
+    row, target = prepared.links.drawn(source, drawing)
     point = torch.rand(prepared.objective.negatives, generator=drawing, dtype=torch.float64) * prepared.cumulative[-1]
     negative = torch.searchsorted(prepared.cumulative, point).clamp_max(prepared.count - 1)
     return source, row, target, torch.unique(torch.cat([source, negative]))
@@ -130,7 +130,7 @@ def check_masks(graph: HopGraph, seed: int) -> None:
     source, row, target, negative = sample(prepared, seed)
     assert bool(graph.has_links(source[row], target).all())
     hidden = torch.zeros(len(source), len(negative), dtype=torch.bool)
-    hidden[prepared._masked(source, row, target, negative)] = True
+    hidden[prepared._masked(source, prepared.links.every(source, (row, target)), negative)] = True
     expected = graph.has_links(source[:, None], negative) | (source[:, None] == negative)
     assert torch.equal(hidden, expected)
     assert bool((prepared.column == -1).all())  # nothing is kept for the next step
@@ -156,7 +156,7 @@ def test_all_links_are_met_and_of_hubs_a_sample(name: str):
         assert len(source) <= 8
         assert len(source.unique()) == len(source)
         counts = torch.bincount(row, minlength=len(source))
-        assert torch.equal(counts, prepared.degree[source].clamp_max(64))
+        assert torch.equal(counts, prepared.links.degree[source].clamp_max(64))
         seen |= set(zip(source[row].tolist(), target.tolist(), strict=True))
     links = set(map(tuple, graph.edges.tolist()))
     assert seen <= links

@@ -18,8 +18,11 @@ TABLES = {
     "manifolds": "exp, log, angles, means and Lorentz distances beside pymanopt, geomstats and mpmath",
     "merge-speed": "merging methods on eight adapters beside peft: CPU time, memory, exactness",
     "merge-quality": "merged networks by every method, data-free and calibrated, on 12 tasks and 5 seeds",
+    "hops": "hops of Wikispeedia on held-out pairs: ours beside baselines, gensim and geoopt, at equal numbers a page",
     "hop-links": "WordNet's mammals in five dimensions beside gensim and geoopt: ranks, precision, pairs a second",
     "hop-nouns": "all nouns of WordNet in 10, 5 and 2 dimensions: half an hour",
+    "hop-taxonomy": "NCBI's 2.6 million taxa in ten dimensions, hyperbolic beside Euclidean: half an hour",
+    "hop-graphs": "power grids, social networks and hierarchies in four geometries: distortion and neighbours",
     "hop-speed": "breadth-first search beside scipy, and the parser of MediaWiki dumps, at ten million links",
     "merge-minilm": "four real LoRA experts of a sentence encoder, merged",
 }

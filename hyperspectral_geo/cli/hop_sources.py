@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hyperspectral_geo.hyperbolic.graph import HopGraph
 
-__all__ = ["GRAPHS", "is_hierarchy", "read_hop_graph"]
+__all__ = ["GRAPHS", "read_hop_graph", "usual_objective"]
 
 GRAPHS = ("wikispeedia", "wikispeedia-core", "wordnet-mammals", "wordnet-nouns", "taxonomy")
 """Names. A file that is called like one of them is meant by ``./wikispeedia``."""
 
 
-def is_hierarchy(source: str) -> bool:
-    """Whether a named graph says what is a kind of what, so that its links are ranked rather than its hops counted."""
-    return source in GRAPHS and not source.startswith("wikispeedia")
+def usual_objective(source: str) -> str:
+    """``hops``; ``links`` or ``tree`` for a named graph that says what is a kind of what."""
+    if source == "taxonomy":
+        return "tree"
+    return "links" if source.startswith("wordnet") and source in GRAPHS else "hops"
 
 
 def read_hop_graph(
@@ -31,7 +33,8 @@ def read_hop_graph(
         closure: of WordNet: links to all ancestors, not to the next ones only.
 
     Raises:
-        ValueError, OSError, ImportError: as the readers; for an unknown name; for weights of what has none.
+        ValueError, OSError, ImportError: as the readers; for an unknown name; for weights of what has none; for the
+            closure of the taxonomy, 47 million links.
     """
     from hyperspectral_geo.hyperbolic.graph import HopGraph
     from hyperspectral_geo.hyperbolic.graph_files import read_graph
@@ -52,6 +55,11 @@ def read_hop_graph(
 def _named(source: str, closure: bool) -> Any:
     from hyperspectral_geo.data import load_taxonomy, load_wikispeedia, load_wordnet
 
+    if source == "taxonomy" and closure:
+        raise ValueError(
+            "--objective: expected tree or hops for the taxonomy, got links, of which its closure has 47 million; tree "
+            "ranks all ancestors without storing them"
+        )
     if source == "taxonomy":
         return load_taxonomy()
     if source.startswith("wikispeedia"):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hyperspectral_geo.cli.hop_sources import GRAPHS, is_hierarchy, read_hop_graph
+from hyperspectral_geo.cli.hop_sources import GRAPHS, read_hop_graph, usual_objective
 
 if TYPE_CHECKING:
     from hyperspectral_geo.hyperbolic.embedding import HopEmbedding
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["GRAPH_HELP", "train"]
 
 GRAPH_HELP = f"{', '.join(GRAPHS)}; a file .tsv, .csv, .txt (also .gz) or .parquet; a folder of MediaWiki dumps."
+
+_FINE = 1e-4  # learning rate from a tree that is laid out: its leaves lie close
 
 
 def train(
@@ -30,7 +32,11 @@ def train(
     ] = "hyperbolic",
     objective: Annotated[
         str | None,
-        typer.Option(help="hops: distances are hop counts; links: links rank first.", show_default="by the graph"),
+        typer.Option(
+            help="hops: distances are hop counts; links: links rank first; tree: links lead to parents, and all "
+            "ancestors rank first.",
+            show_default="by the graph",
+        ),
     ] = None,
     steps: Annotated[int, typer.Option(help="Steps of training.", min=1)] = 3000,
     seed: Annotated[int, typer.Option(help="Of start, samples and held-out pairs.", min=0)] = 0,
@@ -39,6 +45,9 @@ def train(
         bool | None,
         typer.Option("--two-points/--one-point", help="Reach concepts at other points than they leave from, or not."),
     ] = None,
+    forms: Annotated[
+        bool, typer.Option("--forms", help="Correct the score for each hop count by a form; the most accurate.")
+    ] = False,
     undirected: Annotated[bool, typer.Option("--undirected", help="Read each link backwards too.")] = False,
     weights: Annotated[str | None, typer.Option(help="Third column of a file: length, probability or ignore.")] = None,
     hold_out: Annotated[float, typer.Option(help="Share of pairs kept from training, for eval.", min=0)] = 0.0,
@@ -47,30 +56,39 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder of --checkpoint.")] = False,
     log: Annotated[Path | None, typer.Option(help="Write step and loss here, a line of JSON each.")] = None,
+    tensorboard: Annotated[Path | None, typer.Option(help="Write them to this folder for TensorBoard.")] = None,
 ) -> None:
-    """Embed a graph so that distances are hop counts, or so that links are nearer than what is not linked."""
+    """Embed a graph so that distances are hop counts, or so that links are nearer than what is not linked.
+
+    Several processes train one model: torchrun --nproc-per-node 2 -m hyperspectral_geo hops train ...
+    """
     if resume and checkpoint is None:
         raise ValueError("--resume: expected --checkpoint DIR beside it, to go on from; add it")
     _require_target(out)
-    objective = objective or ("links" if is_hierarchy(graph) else "hops")
+    objective = objective or usual_objective(graph)
     links = read_hop_graph(graph, directed=not undirected, weights=weights, closure=objective == "links")
     goal = _objective(objective, links, hold_out, seed)
+    start = _laid_out(links, dim, seed) if (objective, geometry) == ("tree", "hyperbolic") else None
 
+    from hyperspectral_geo.hyperbolic.processes import is_first_process
     from hyperspectral_geo.hyperbolic.training import fit
 
     try:
-        with _progress(steps) as show:
+        with _progress(steps, shown=is_first_process()) as show:
             model = fit(
                 links,
                 dim=dim,
                 geometry=geometry,  # pyright: ignore[reportArgumentType]
                 objective=goal,
                 two_points=two_points,
+                forms=forms,
+                start=start,
                 steps=steps,
-                learning_rate=learning_rate,
+                learning_rate=_FINE if start is not None and learning_rate is None else learning_rate,
                 seed=seed,
                 progress=show,
                 log=log,
+                tensorboard=tensorboard,
                 checkpoint=checkpoint,
                 resume=resume,
             )
@@ -78,8 +96,9 @@ def train(
         if checkpoint is not None:
             typer.echo(f"hsgeo: interrupted; the same command with --resume goes on from {checkpoint}", err=True)
         raise
-    model.save(out)
-    typer.echo(f"{out}: {_described(model)}")
+    if is_first_process():
+        model.save(out)
+        typer.echo(f"{out}: {_described(model)}")
 
 
 def _require_target(out: Path) -> None:
@@ -96,18 +115,26 @@ def _objective(name: str, graph: HopGraph, hold_out: float, seed: int) -> Object
     from hyperspectral_geo.hyperbolic.link_softmax import LinkSoftmax
     from hyperspectral_geo.hyperbolic.splits import held_out_pairs
 
-    if name not in ("hops", "links"):
-        raise ValueError(f"--objective: expected hops or links, got {name!r}")
-    if name == "links" and hold_out:
+    if name not in ("hops", "links", "tree"):
+        raise ValueError(f"--objective: expected hops or links or tree, got {name!r}")
+    if name != "hops" and hold_out:
         raise ValueError("--hold-out: expected with --objective hops; links are ranked all of them, leave it out")
+    if name == "tree":
+        return LinkSoftmax(sources=1024, negatives=512, run=32, ancestors=True)
     if name == "links":
         return LinkSoftmax()
     held = held_out_pairs(len(graph), hold_out, seed=seed, directed=graph.directed)
-    return HopRegression(held=held.mask if hold_out else None)
+    return HopRegression(held=held if hold_out else None)
+
+
+def _laid_out(graph: HopGraph, dim: int, seed: int) -> HopEmbedding:
+    from hyperspectral_geo.hyperbolic.tree_embedding import embed_tree
+
+    return embed_tree(graph, dim=dim, seed=seed)
 
 
 @contextmanager
-def _progress(steps: int) -> Iterator[Callable[[int, float], None]]:
+def _progress(steps: int, *, shown: bool) -> Iterator[Callable[[int, float], None]]:
     """A bar with the live loss on stderr, and a function that moves it."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -119,7 +146,7 @@ def _progress(steps: int) -> Iterator[Callable[[int, float], None]]:
         TextColumn("loss {task.fields[loss]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown) as bar:
         task = bar.add_task("training", total=steps, loss="-")
         yield lambda step, loss: bar.update(task, completed=step, loss=f"{loss:.4f}")
 
@@ -128,4 +155,5 @@ def _described(model: HopEmbedding) -> str:
     tables = [t for t in (model.tangents, model.targets, model.outgoing, model.incoming) if t is not None]
     numbers = sum(1 if table.ndim == 1 else table.shape[1] for table in tables)
     space = f"{model.geometry}, {model.tangents.shape[1]} dimensions"
-    return f"{len(model):,} concepts, {space}, {numbers} numbers each"
+    shared = "" if model.forms is None else f", {model.forms.numel():,} in the forms that all share"
+    return f"{len(model):,} concepts, {space}, {numbers} numbers each{shared}"

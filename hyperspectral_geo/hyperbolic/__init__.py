@@ -23,11 +23,13 @@ from hyperspectral_geo.hyperbolic.readout import Staircase
 from hyperspectral_geo.hyperbolic.routing import Route, RoutingScore, route, routing_success
 from hyperspectral_geo.hyperbolic.splits import HeldOut, LinkSplit, held_out_pairs, link_split
 from hyperspectral_geo.hyperbolic.training import fit
+from hyperspectral_geo.hyperbolic.tree_embedding import embed_tree
 
 __all__ = [
     "HopGraph",
     "HopEmbedding",
     "fit",
+    "embed_tree",
     "Objective",
     "HopRegression",
     "LinkSoftmax",

@@ -18,6 +18,7 @@ from hyperspectral_geo.hyperbolic.geometry import (
     rowwise_distance,
 )
 from hyperspectral_geo.hyperbolic.graph import HopGraph
+from hyperspectral_geo.hyperbolic.link_lists import AncestorLinks, Pairs, StoredLinks
 from hyperspectral_geo.hyperbolic.objective import (
     Objective,
     PreparedObjective,
@@ -28,8 +29,6 @@ from hyperspectral_geo.hyperbolic.objective import (
 from hyperspectral_geo.hyperbolic.parameters import Gradient, HopParameters
 
 __all__ = ["LinkSoftmax", "log_partition"]
-
-_MOST_LINKS = 64  # of one source a step; hubs are sampled
 
 
 @dataclass(frozen=True)
@@ -46,17 +45,22 @@ class LinkSoftmax(Objective):
         negatives: further concepts a step.
         run: how many neighbours of the walk are drawn together.
         by_degree: the share of the negatives that is drawn in proportion to degree^¾ rather than evenly.
+        ancestors: whether the links lead from child to parent in a forest, and stand for those to all ancestors. That
+            trains on the transitive closure without storing it: 47 million links for NCBI's taxonomy.
     """
 
     sources: int = 256
     negatives: int = 64
     run: int = 8
     by_degree: float = 0.5
+    ancestors: bool = False
 
     def prepare(self, graph: HopGraph) -> PreparedObjective:
         """Checks the numbers and walks the graph once."""
         require_counts(sources=self.sources, negatives=self.negatives, run=self.run)
         require_shares(by_degree=self.by_degree)
+        if not isinstance(self.ancestors, bool):
+            raise ValueError(f"ancestors: expected True or False, got {self.ancestors!r}")
         if len(graph.edges) == 0:
             raise ValueError("graph: expected at least one link, got none; pass edges between different nodes")
         return _Prepared(self, graph)
@@ -66,11 +70,10 @@ class _Prepared(PreparedObjective):
     def __init__(self, objective: LinkSoftmax, graph: HopGraph) -> None:
         self.objective = objective
         self.count = len(graph)
-        self.first, self.ends = graph.compressed()
-        self.degree = self.first.diff()
+        self.links = AncestorLinks(graph) if objective.ancestors else StoredLinks(graph)
         walk = _walk(graph)
-        self.walk = walk[self.degree[walk] > 0]
-        popular = (torch.bincount(self.ends, minlength=self.count) + 1).double() ** 0.75
+        self.walk = walk[self.links.degree[walk] > 0]
+        popular = (self.links.popularity + 1).double() ** 0.75
         share = objective.by_degree
         self.cumulative = (share * popular / popular.sum() + (1 - share) / self.count).cumsum(0)
         self.column = torch.full((self.count,), -1)
@@ -81,11 +84,11 @@ class _Prepared(PreparedObjective):
 
     def step(self, parameters: HopParameters, generator: torch.Generator) -> tuple[float, dict[str, Gradient]]:
         source = self._sources(generator)
-        row, target = self._links(source, generator)
+        row, target = self.links.drawn(source, generator)
         drawn = torch.rand(self.objective.negatives, generator=generator, dtype=torch.float64) * self.cumulative[-1]
         drawn = torch.searchsorted(self.cumulative, drawn).clamp_max(self.count - 1)
         negative = torch.unique(torch.cat([source, drawn]))
-        masked = self._masked(source, row, target, negative)
+        masked = self._masked(source, self.links.every(source, (row, target)), negative)
         tables = parameters.tables
         with torch.enable_grad():
             leaving = tables["tangents"][source].requires_grad_()
@@ -113,31 +116,11 @@ class _Prepared(PreparedObjective):
         start = torch.randint(len(self.walk), (count, 1), generator=generator)
         return torch.unique(self.walk[(start + torch.arange(run)).flatten() % len(self.walk)])
 
-    def _links(self, source: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Which row of the batch links, and to what; of a hub, a sample."""
-        degree = self.degree[source]
-        taken = degree.clamp_max(_MOST_LINKS)
-        row = torch.repeat_interleave(torch.arange(len(source)), taken)
-        place = torch.arange(len(row)) - torch.repeat_interleave(taken.cumsum(0) - taken, taken)
-        hub = degree[row] > _MOST_LINKS
-        if bool(hub.any()):
-            anywhere = (torch.rand(len(row), generator=generator, dtype=torch.float64) * degree[row]).long()
-            place = torch.where(hub, anywhere.minimum(degree[row] - 1), place)
-        return row, self.ends[self.first[source][row] + place]
-
-    def _masked(self, source: Tensor, row: Tensor, target: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
+    def _masked(self, source: Tensor, links: Pairs, negative: Tensor) -> Pairs:
         """Entries (row, column) of the table of negatives that are links, or a concept against itself."""
         self.column[negative] = torch.arange(len(negative))
-        hub = self.degree[source] > _MOST_LINKS
-        links, ends = row, target
-        if bool(hub.any()):
-            # all links of a hub count as links, the sampled and the others
-            every = self.degree[source]
-            links = torch.repeat_interleave(torch.arange(len(source)), every)
-            place = torch.arange(len(links)) - torch.repeat_interleave(every.cumsum(0) - every, every)
-            ends = self.ends[self.first[source][links] + place]
-        column = self.column[ends]
-        rows = torch.cat([links[column >= 0], torch.arange(len(source))])
+        row, column = links[0], self.column[links[1]]
+        rows = torch.cat([row[column >= 0], torch.arange(len(source))])
         columns = torch.cat([column[column >= 0], self.column[source]])
         self.column[negative] = -1
         return rows, columns
