@@ -30,8 +30,10 @@ class PeerRun:
     pairs: int
 
 
-def gensim_poincare(graph: HopGraph, *, dim: int, epochs: int, negatives: int = 10, seed: int = 0) -> PeerRun:
-    """gensim's ``PoincareModel``, burn-in of 10 epochs as in the paper.
+def gensim_poincare(
+    graph: HopGraph, *, dim: int, epochs: int, burn_in: int = 10, negatives: int = 10, seed: int = 0
+) -> PeerRun:
+    """gensim's ``PoincareModel``, by default after a burn-in of 10 epochs as in the paper.
 
     More than 10 negatives make it stall on graphs whose nodes have many links: it draws a whole set anew for a single
     repetition or link in it.
@@ -43,13 +45,13 @@ def gensim_poincare(graph: HopGraph, *, dim: int, epochs: int, negatives: int = 
     logging.getLogger("gensim").setLevel(logging.WARNING)
     names = graph.names
     relations = [(names[u], names[v]) for u, v in graph.edges.tolist()]
-    model = poincare.PoincareModel(relations, size=dim, negative=negatives, burn_in=10, seed=seed)
+    model = poincare.PoincareModel(relations, size=dim, negative=negatives, burn_in=burn_in, seed=seed)
     start = time.process_time()
     model.train(epochs=epochs, batch_size=50, print_every=10**9)
     seconds = time.process_time() - start
     order = [model.kv.key_to_index[name] for name in names]
     ball = torch.from_numpy(np.asarray(model.kv.vectors, dtype=np.float64)[order])
-    return PeerRun(_from_ball(names, ball), seconds, (epochs + 10) * len(relations) * (negatives + 1))
+    return PeerRun(_from_ball(names, ball), seconds, (epochs + burn_in) * len(relations) * (negatives + 1))
 
 
 def geoopt_poincare(
