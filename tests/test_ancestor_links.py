@@ -12,9 +12,18 @@ from hypothesis import strategies as st
 from test_forest import grown
 
 from hyperspectral_geo.data import transitive_closure
-from hyperspectral_geo.hyperbolic import HopGraph, HopRegression, LinkSoftmax, embed_tree, fit, reconstruction
+from hyperspectral_geo.hyperbolic import (
+    HopEmbedding,
+    HopGraph,
+    HopRegression,
+    LinkSoftmax,
+    embed_tree,
+    fit,
+    reconstruction,
+)
 from hyperspectral_geo.hyperbolic.ancestor_ranks import ancestor_precision
 from hyperspectral_geo.hyperbolic.forest import Forest
+from hyperspectral_geo.hyperbolic.geometry import exact_distance, points_from_tangents
 from hyperspectral_geo.hyperbolic.link_lists import AncestorLinks, StoredLinks
 
 TREE = grown(300, seed=5)
@@ -133,6 +142,55 @@ def test_the_sampled_precision_is_that_of_reconstruction(geometry: str, spread: 
         linked = whole.edges[torch.isin(whole.edges[:, 0], part)]
         expected = reconstruction(model, HopGraph.from_edges(linked, names=whole.names)).mean_average_precision
         assert ancestor_precision(model, forest, part).mean().item() == pytest.approx(expected, abs=1e-9)
+
+
+def by_loops(model: HopEmbedding, forest: Forest, source: int) -> float:
+    """Average precision as it is defined, from distances without cancellation."""
+    points = points_from_tangents(model.tangents, model.geometry)
+    distance = exact_distance(points[source], points, model.geometry).tolist()
+    above = forest.ancestors(torch.tensor([source]))[1].tolist()
+    others = [distance[i] for i in range(len(points)) if i != source and i not in above]
+    near = sorted(distance[i] for i in above)
+    return sum(j / (j + sum(d <= limit for d in others)) for j, limit in enumerate(near, 1)) / len(near)
+
+
+@pytest.mark.parametrize("geometry", ["hyperbolic", "euclidean"])
+@pytest.mark.parametrize("far", [0.0, 3.0, 20.0])
+@pytest.mark.parametrize("spread", [0.0, 1e-13, 1e-9, 1e-6, 1e-2])
+def test_the_sampled_precision_tells_near_points_apart(geometry: str, far: float, spread: float):
+    tangents = spread * torch.randn(300, 10, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    tangents[:, 0] += far
+    model = HopEmbedding(TREE.names, tangents, geometry=geometry)  # pyright: ignore[reportArgumentType]
+    forest = Forest.of(TREE)
+    sources = forest.depth.nonzero()[::15, 0]
+    expected = [by_loops(model, forest, source) for source in sources.tolist()]
+    assert ancestor_precision(model, forest, sources).tolist() == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("step", [1e-9, 1e-4, 0.1])
+def test_the_sampled_precision_of_a_chain_is_that_of_its_definition(step: float):
+    chain = HopGraph.from_edges([(i, i - 1) for i in range(1, 100)])
+    model = HopEmbedding(chain.names, step * torch.arange(100.0, dtype=torch.float64)[:, None] ** 1.1)
+    forest, sources = Forest.of(chain), torch.arange(1, 100)
+    expected = [by_loops(model, forest, source) for source in sources.tolist()]
+    assert ancestor_precision(model, forest, sources).tolist() == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_sampled_precision_of_no_sources_is_empty():
+    found = ancestor_precision(embed_tree(TREE, dim=4), Forest.of(TREE), torch.empty(0, dtype=torch.int64))
+    assert (found.shape, found.dtype) == ((0,), torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("model", "source", "message"),
+    [
+        (embed_tree(grown(299, seed=5), dim=4), 1, "forest: expected the model's 299 nodes, got 300"),
+        (embed_tree(TREE, dim=4), int(Forest.of(TREE).depth.argmin()), "sources: expected nodes that have ancestors"),
+    ],
+)
+def test_the_sampled_precision_refuses_other_forests_and_roots(model: HopEmbedding, source: int, message: str):
+    with pytest.raises(ValueError, match=message):
+        ancestor_precision(model, Forest.of(TREE), torch.tensor([source]))
 
 
 def test_the_sampled_precision_knows_two_geometries():

@@ -1,15 +1,13 @@
-"""``hsgeo hops`` from a file of links to neighbours, ways, exports and pictures; signals, and what is refused."""
+"""``hsgeo hops`` from a file of links to neighbours, ways, exports and pictures, and what is refused."""
 
 from __future__ import annotations
 
 import gzip
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from hyperspectral_geo.hyperbolic import HopEmbedding, HopRegression, fit, hop_c
 from hyperspectral_geo.hyperbolic.hop_scores import hop_scores
 from hyperspectral_geo.hyperbolic.metrics import reconstruction
 from hyperspectral_geo.hyperbolic.neighbors import neighbors
+from hyperspectral_geo.hyperbolic.provenance import Provenance
 from hyperspectral_geo.hyperbolic.splits import held_out_pairs
 
 Hsgeo = Callable[..., int]
@@ -44,6 +43,7 @@ def model(links: Path) -> Path:
     graph = read_hop_graph(str(links))
     held = held_out_pairs(len(graph), 0.2, seed=3)
     made = fit(graph, dim=2, steps=200, seed=3, objective=HopRegression(held=held.mask))
+    made = replace(made, provenance=Provenance.of(graph, "hops", hold_out=0.2, seed=3))
     return made.save(links.with_name("model.safetensors"))
 
 
@@ -81,8 +81,8 @@ def test_train_has_the_parts_that_are_asked_for(
 
 def test_eval_judges_on_the_pairs_held_out(hsgeo: Hsgeo, links: Path, model: Path, tmp_path: Path, capsys):
     out = tmp_path / "scores.json"
-    arguments = ["hops", "eval", model, links, "--seed", 3, "--routes", 100, "--json", out]
-    assert hsgeo(*arguments, "--hold-out", 0.2) == 0
+    arguments = ["hops", "eval", model, links, "--routes", 100, "--json", out]
+    assert hsgeo(*arguments) == 0
     found = json.loads(out.read_text())
     graph, made = read_hop_graph(str(links)), HopEmbedding.load(model)
     held = held_out_pairs(30, 0.2, seed=3)
@@ -91,9 +91,9 @@ def test_eval_judges_on_the_pairs_held_out(hsgeo: Hsgeo, links: Path, model: Pat
     assert found["greedy routes"]["pairs"] == 100
     assert found["hyperbolicity"]["low"] <= found["hyperbolicity"]["mean_delta"] <= found["hyperbolicity"]["high"]
     shown = capsys.readouterr().out
-    assert "pairs held out" in shown
+    assert "the pairs held out from training, a share of 0.2 drawn by seed 3" in shown
     assert f"{found['hops']['r2']:.4f}" in shown
-    assert hsgeo(*arguments, "--sources", 7) == 0
+    assert hsgeo(*arguments, "--sources", 7, "--hold-out", 0, "--seed", 8) == 0
     assert json.loads(out.read_text())["hops"]["pairs"] == 7 * 29
 
 
@@ -142,10 +142,15 @@ def test_weights_are_read_where_the_graph_has_them(hsgeo: Hsgeo, tmp_path: Path,
     assert hsgeo("hops", "train", file, "-o", out, "--steps", 300, "--dim", 2, *weighted) == 0
     assert hsgeo("hops", "eval", out, file, *weighted) == 0
     assert "r2" in capsys.readouterr().out
-    assert hsgeo("hops", "path", out, file, "rain", "skid", *weighted) == 0
-    assert capsys.readouterr().out.splitlines() == ["rain → skid", "1 links, arrived; the shortest way has 1"]
-    assert hsgeo("hops", "path", out, file, "rain", "skid") == 2
-    assert "causes.tsv, line 1" in " ".join(capsys.readouterr().err.split())
+    assert hsgeo("hops", "path", out, file, "rain", "skid") == 0
+    said = "1 links of length 4.605, arrived; the shortest way has length 1.715"
+    assert capsys.readouterr().out.splitlines() == ["rain → skid", said]
+    assert hsgeo("hops", "plot", out, "-o", tmp_path / "x.png", "--hops", "--graph", file) == 2
+    assert "--hops: expected a graph whose links are hops, got lengths" in " ".join(capsys.readouterr().err.split())
+    assert hsgeo("hops", "train", file, "-o", out) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "causes.tsv, line 1" in said
+    assert "(--weights)" in said
 
 
 @pytest.mark.parametrize("format", ["word2vec", "word2vec-binary", "projector", "parquet"])
@@ -166,30 +171,6 @@ def test_pictures(hsgeo: Hsgeo, links: Path, model: Path, tmp_path: Path, graph:
     assert len(list(tmp_path.iterdir())) == 1 + graph
 
 
-# Signals
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_and_stops(links: Path, tmp_path: Path, number: int, code: int):
-    command = ["hops", "train", str(links), "--steps", "20000", "--dim", "2", "--checkpoint", str(tmp_path / "state")]
-    log, out = tmp_path / "log.jsonl", tmp_path / "m.safetensors"
-    run = subprocess.Popen(
-        [sys.executable, "-m", "hyperspectral_geo", *command, "-o", str(out), "--log", str(log)],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"},
-    )
-    while run.poll() is None and not (log.exists() and log.stat().st_size):
-        time.sleep(0.01)
-    run.send_signal(number)
-    said = run.communicate(timeout=60)[1]
-    assert run.returncode == code, said
-    assert "--resume goes on from" in said
-    assert "Traceback" not in said
-    assert not out.exists()
-    assert len(list((tmp_path / "state").iterdir())) == 1
-
-
 def test_a_run_is_taken_up_again(hsgeo: Hsgeo, links: Path, tmp_path: Path, capsys):
     out, state, log = tmp_path / "m.safetensors", tmp_path / "state", tmp_path / "log.jsonl"
     command = ["hops", "train", links, "--steps", 20, "--dim", 2, "--checkpoint", state, "-o", out, "--log", log]
@@ -202,7 +183,10 @@ def test_a_run_is_taken_up_again(hsgeo: Hsgeo, links: Path, tmp_path: Path, caps
     assert out.read_bytes() == first
     assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [10, 20]
     assert hsgeo(*command, "--resume", "--seed", 1) == 2
-    assert "another graph, objective or setting" in " ".join(capsys.readouterr().err.split())
+    said = " ".join(capsys.readouterr().err.split())
+    assert "another graph, objective or setting; pass another checkpoint folder, or what it was begun with" in said
+    assert "(seed: 0, not 1)" in said
+    assert "readable" not in said
 
 
 # Graphs by name, file and folder
@@ -248,9 +232,28 @@ BAD = {
         ["train", "{links}", "-o", "{new}", "--objective", "links", "--hold-out", "0.1"],
         "--hold-out: expected with --objective hops",
     ),
+    "forms of links": (
+        ["train", "{links}", "-o", "{new}", "--objective", "links", "--forms"],
+        "--forms: expected with --objective hops, got links",
+    ),
+    "tree without directions": (
+        ["train", "{links}", "-o", "{new}", "--objective", "tree", "--undirected"],
+        "--undirected: expected links from child to parent",
+    ),
+    "certain of names": (["train", "taxonomy", "-o", "{new}", "--certain", "0.9"], "--certain: expected a file of"),
     "all held out": (["train", "{links}", "-o", "{new}", "--hold-out", "1"], "share: expected a number from 0 to be"),
     "weights": (["train", "wordnet-mammals", "-o", "{new}", "--weights", "length"], "--weights: expected a file"),
-    "no model": (["distance", "{tmp}/none", "a", "b"], "none"),
+    "no model": (["distance", "{tmp}/none", "a", "b"], "none: expected a saved hop embedding, got no such file"),
+    "scores in a folder": (["eval", "{model}", "{links}", "--json", "{tmp}"], "--json: expected a file in"),
+    "a table in a folder": (
+        ["export", "{model}", "{tmp}", "--format", "parquet"],
+        "expected a file to write, got a fo",
+    ),
+    "vectors in a folder": (["export", "{model}", "{tmp}", "--format", "word2vec"], "expected a file to write, got a"),
+    "a projector in a file": (["export", "{model}", "{links}", "--format", "projector"], "expected a folder, got a"),
+    "events in a file": (["train", "{links}", "-o", "{new}", "--tensorboard", "{links}"], "tensorboard: expected a"),
+    "a log in a folder": (["train", "{links}", "-o", "{new}", "--log", "{tmp}"], "log: expected a file, got the fol"),
+    "a picture in a folder": (["plot", "{model}", "-o", "{tmp}"], "--out: expected a file in an existing folder"),
     "not a model": (["distance", "{links}", "a", "b"], "links.tsv: expected"),
     "a title": (["neighbors", "{model}", "Town 3"], "'Town 3' is not one of the 30 concepts; similar: town 3"),
     "a title of two": (["distance", "{model}", "town 3", "x"], "none is close"),

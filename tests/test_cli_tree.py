@@ -32,7 +32,7 @@ def test_a_tree_is_laid_out_trained_and_judged(hsgeo: Hsgeo, tree: Path, tmp_pat
     model, start = HopEmbedding.load(out), embed_tree(read_hop_graph(str(tree)), dim=4)
     assert model.names == start.names
     moved = torch.linalg.vector_norm(model.tangents - start.tangents, dim=1)
-    assert 0 < float(moved.max()) < 0.1  # a fine learning rate, from the layout
+    assert 0.02 < float(moved.max()) < 0.5  # from the layout, at the rate for 200 nodes
     assert hsgeo("hops", "eval", out, tree, "--objective", "tree", "--json", scores) == 0
     found = json.loads(scores.read_text(encoding="utf-8"))
     assert found["judged"] == "ancestors"

@@ -208,7 +208,9 @@ def test_a_folder_without_a_whole_checkpoint_is_refused(used: Path, damage, monk
     before = logged(used)
     for path in (used / "kept").iterdir():
         damage(path)
-    with pytest.raises(ValueError, match=r"^checkpoint: expected one of 2 files to be readable, got .*step-0000000"):
+    with pytest.raises(
+        ValueError, match=r"^checkpoint: expected one of 2 files to be readable, got .*step-0000000|belongs to another"
+    ):
         run(used, resume=True)
     assert logged(used) == before
     assert not (used / "planted").exists()

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hyperspectral_geo.hyperbolic import GEOMETRIES, HopGraph, HopRegression, Staircase, fit, hop_counts
+from hyperspectral_geo.hyperbolic import GEOMETRIES, HopGraph, HopRegression, Staircase, fit, hop_counts, hop_scores
 from hyperspectral_geo.hyperbolic.parameters import HopParameters
 
 PARTS = [parts for count in range(4) for parts in itertools.combinations(("targets", "scalars", "readout"), count)]
@@ -181,9 +181,9 @@ def test_the_form_follows_the_graph(name: str):
     assert (model.targets is not None) == graph.directed
     assert model.outgoing is not None
     assert model.incoming is not None
-    assert model.readout is not None
     longest = int(hop_counts(graph).max())
-    assert len(model.readout.thresholds) == max(1, min(8, longest - 1))
+    steps = 0 if model.readout is None else len(model.readout.thresholds)
+    assert steps == (max(1, longest - 1) if longest <= 16 else 0)
     bare = fit(graph, dim=2, steps=5, two_points=not graph.directed, scalars=False, readout=0, scale=2.5)
     assert (bare.targets is None) == graph.directed
     assert (bare.outgoing, bare.incoming, bare.readout) == (None, None, None)
@@ -259,3 +259,43 @@ BAD = {
 def test_bad_numbers_and_tables_are_refused(given: dict, graph: HopGraph, name: str, unchecked):
     with pytest.raises(ValueError, match=f"^{name}: expected .+ got"):
         HopRegression(**given).prepare(graph)
+
+
+# Lengths of any unit, and walks of any length
+
+
+@pytest.mark.parametrize(
+    ("lengths", "least"), [((0.01, 0.1), 0.5), ((0.5, 1.5), 0.5), ((50.0, 500.0), 0.5), ((1e6, 2e6), 0.5)], ids=str
+)
+def test_distances_of_any_unit_are_learned(lengths: tuple[float, float], least: float):
+    plain = random_graph(60, 240)
+    drawn = torch.empty(len(plain.edges), dtype=torch.float64).uniform_(*lengths, generator=generator())
+    graph = HopGraph.from_edges(plain.edges, names=plain.names, lengths=drawn)
+    model = fit(graph, dim=3, steps=300)
+    assert model.readout is None
+    assert hop_scores(model, hop_counts(graph)).r2 > least
+
+
+def test_another_unit_gives_the_same_model_in_that_unit():
+    plain = random_graph(40, 160)
+    drawn = torch.empty(len(plain.edges), dtype=torch.float64).uniform_(0.5, 1.5, generator=generator())
+    models = [
+        fit(HopGraph.from_edges(plain.edges, names=plain.names, lengths=unit * drawn), dim=2, steps=40)
+        for unit in (1, 1024)
+    ]
+    torch.testing.assert_close(1024 * models[0].distances(), models[1].distances(), rtol=1e-3, atol=1)
+
+
+def test_long_walks_are_not_cut_off():
+    ring = HopGraph.from_edges([(i, (i + 1) % 80) for i in range(80)], directed=False)
+    model = fit(ring, dim=3, steps=1500)
+    assert model.readout is None
+    assert hop_scores(model, hop_counts(ring)).r2 > 0.8
+    assert float(model.distances().max()) > 30
+
+
+def test_whole_counts_get_a_step_for_each():
+    chain = HopGraph.from_edges([(i, i + 1) for i in range(13)])
+    model = fit(chain, dim=2, steps=5)
+    assert model.readout is not None
+    assert len(model.readout.thresholds) == 12

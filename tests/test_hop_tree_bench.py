@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import networkx
 import pytest
@@ -26,13 +27,16 @@ def measured(module, *, quick: bool) -> BenchTable:
 def test_taxonomy_shows_time_memory_and_the_euclidean_column(quick: bool, monkeypatch: pytest.MonkeyPatch):
     for source in ("_mammalia", "_taxonomy"):
         monkeypatch.setattr(hop_taxonomy, source, lambda: grown(400, seed=1))
-    monkeypatch.setattr(hop_taxonomy, "STEPS", 20)
-    monkeypatch.setattr(hop_taxonomy, "MAMMAL_STEPS", 40)
+    for steps, count in (("STEPS", 20), ("RANDOM_STEPS", 20), ("MAMMAL_STEPS", 40)):
+        monkeypatch.setattr(hop_taxonomy, steps, count)
     rows = {row.figure: row for row in measured(hop_taxonomy, quick=quick).rows}
     scores = {figure: row for figure, row in rows.items() if figure.endswith(": MAP of ancestors")}
-    assert len(scores) == (4 if quick else 7)
+    assert len(scores) == (4 if quick else 8)
     assert all(row.interval and row.interval[0] <= row.value <= row.interval[1] for row in scores.values())
     assert all(0 <= row.value <= 1 for row in scores.values())
+    for row in scores.values():
+        leaves, inner = map(float, re.findall(r"(?:leaves|inner) ([\d.]+)", row.ours))
+        assert min(leaves, inner) - 1e-4 <= row.value <= max(leaves, inner) + 1e-4
     best = scores["mammals (400), hyperbolic, laid out, then trained: MAP of ancestors"].value
     flat = scores["mammals (400), Euclidean, trained from random points: MAP of ancestors"].value
     assert best > max(0.8, 2 * flat)

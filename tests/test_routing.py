@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from hyperspectral_geo.hyperbolic import HopEmbedding, HopGraph
+from hyperspectral_geo.hyperbolic import HopEmbedding, HopGraph, routing
 from hyperspectral_geo.hyperbolic.routing import Route, route, routing_success, wilson_interval
 
 
@@ -149,6 +149,40 @@ def test_true_distances_always_arrive_by_a_shortest_way():
     score = routing_success(model, ring, 40, seed=5)
     assert (score.success, score.stretch, score.pairs, score.unreachable) == (1, 1, 40, 0)
     assert score.low == pytest.approx(binomtest(40, 40).proportion_ci(method="wilson").low)
+
+
+@pytest.mark.parametrize("count", [1, 5, 6, 10, 12, 13, 1000])
+def test_no_pair_is_drawn_twice(count: int):
+    graph = HopGraph.from_edges([(a, b) for a in range(4) for b in range(4) if a != b])
+    drawn = routing._drawn(4, count, 3)
+    assert len(set(map(tuple, drawn.tolist()))) == len(drawn) == min(count, 12)
+    assert bool((drawn[:, 0] != drawn[:, 1]).all())
+    assert int(drawn.min()) >= 0
+    assert int(drawn.max()) < 4
+    assert routing_success(random_model(graph), graph, count, seed=3).pairs == min(count, 12)
+
+
+@pytest.mark.parametrize("count", [4, 8])
+def test_every_pair_is_drawn_as_often_as_another(count: int):
+    drawn = torch.cat([routing._drawn(4, count, seed) for seed in range(3000)])
+    found = (4 * drawn[:, 0] + drawn[:, 1]).bincount(minlength=16).reshape(4, 4)
+    expected = 3000 * count / 12
+    assert found.diagonal().sum() == 0
+    assert (found[~torch.eye(4, dtype=torch.bool)] - expected).abs().max() < 5 * expected**0.5
+
+
+def test_one_link_is_one_pair_and_says_little():
+    graph = HopGraph.from_edges([("a", "b")], names=list("abcd"))
+    score = routing_success(random_model(graph), graph, 1000)
+    assert (score.pairs, score.unreachable, score.success) == (1, 11, 1)
+    assert score.low == pytest.approx(binomtest(1, 1).proportion_ci(method="wilson").low)
+
+
+def test_none_joined_says_how_many_were_drawn():
+    graph = HopGraph.from_edges([], names=list("abcd"))
+    with pytest.raises(routing.NoRoutesError, match="none among 12") as caught:
+        routing_success(random_model(graph), graph, 1000)
+    assert caught.value.pairs == 12
 
 
 def test_none_that_arrives_leaves_the_stretch_unknown():

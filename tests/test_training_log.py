@@ -18,6 +18,7 @@ from hyperspectral_geo.hyperbolic import HopEmbedding, HopGraph, HopRegression, 
 from hyperspectral_geo.hyperbolic.objective import PreparedObjective
 from hyperspectral_geo.hyperbolic.parameters import Gradient, HopParameters
 from hyperspectral_geo.hyperbolic.similar_names import similar_names
+from hyperspectral_geo.hyperbolic.training_log import TrainingLog
 
 OPTIONS = {"dim": 2, "steps": 60, "objective": HopRegression(block=8)}
 
@@ -135,9 +136,31 @@ def test_another_error_of_the_hyperbolicity_is_not_hidden(hsgeo, tmp_path: Path,
     assert "expected something else" in capsys.readouterr().err
 
 
+# A log killed inside its first line
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"st', '{"step": ', '{"step": 10, "loss": 2.'])
+@pytest.mark.parametrize("after", [0, 20])
+def test_a_log_cut_short_in_its_first_line_is_begun_again(tmp_path: Path, text: str, after: int):
+    (tmp_path / "log").write_text(text)
+    TrainingLog(tmp_path / "log", after=after)
+    assert (tmp_path / "log").read_text() == ""
+
+
+@pytest.mark.parametrize("text", ["hello", '{"steps": 1', "{}", '{"step": x}\n', "[", '{"loss": 1.0'])
+def test_one_line_of_another_file_is_refused_and_stays(tmp_path: Path, text: str):
+    (tmp_path / "log").write_text(text)
+    with pytest.raises(ValueError, match="log, line 1: expected a line of a training log"):
+        TrainingLog(tmp_path / "log")
+    assert (tmp_path / "log").read_text() == text
+
+
 # Similar names
 
-NAMES = [*("Germany", "German", "Yeast", "Beer", "Hops"), *(f"town {i}" for i in range(20_000))]
+NAMES = [
+    *("Germany", "German", "Yeast", "Beer", "Hops", "Straße", "New York City"),
+    *(f"town {i}" for i in range(20_000)),
+]
 
 
 @pytest.mark.parametrize(
@@ -152,10 +175,16 @@ NAMES = [*("Germany", "German", "Yeast", "Beer", "Hops"), *(f"town {i}" for i in
         ("twn 19876", ["town 19876"]),
         ("town 1987x", ["town 1987"]),
         ("town19876", ["town 19876"]),
+        ("BEER", ["Beer"]),
+        ("tOWN_19876", ["town 19876"]),
+        ("Strasse", ["Straße"]),
+        ("new_york_citty", ["New York City"]),
     ],
 )
 def test_the_name_that_was_meant_comes_first(name: str, expected: list[str]):
     assert similar_names(name, NAMES)[: len(expected)] == expected
+    if expected[0] in NAMES[:7]:
+        assert similar_names(name, NAMES[:7])[: len(expected)] == expected  # all of few names are compared
 
 
 @pytest.mark.parametrize("name", ["", "x", "zzzzzz", "\n", "☃" * 500])

@@ -10,8 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hyperspectral_geo.cli.hop_sources import read_hop_graph, usual_objective
-from hyperspectral_geo.cli.hop_training import GRAPH_HELP
+from hyperspectral_geo.cli.hop_sources import (
+    GRAPH_HELP,
+    Certain,
+    SameDirections,
+    Weights,
+    read_graph_of,
+    require_target,
+    usual_objective,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate"]
 
+_KEPT = "as in training"
 _SOURCES = 500  # rows judged of a graph of which not all fit in memory
 
 Scores = dict[str, dict[str, float | int]]
@@ -32,46 +40,101 @@ def evaluate(
     objective: Annotated[
         str | None, typer.Option(help="Judge hops, links, or the ancestors in a tree.", show_default="by the model")
     ] = None,
-    hold_out: Annotated[float, typer.Option(help="As in training: judge on the pairs kept from it.", min=0)] = 0.0,
-    seed: Annotated[int, typer.Option(help="As in training, for the pairs held out.", min=0)] = 0,
-    undirected: Annotated[bool, typer.Option("--undirected", help="As in training.")] = False,
-    weights: Annotated[str | None, typer.Option(help="As in training.")] = None,
+    hold_out: Annotated[
+        float | None,
+        typer.Option(help="Judge on the share of pairs kept from training; 0: on all.", min=0, show_default=_KEPT),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of the pairs held out, and of all samples.", min=0, show_default=_KEPT)
+    ] = None,
+    undirected: SameDirections = None,
+    weights: Weights = None,
+    certain: Certain = None,
     sources: Annotated[
-        int | None, typer.Option(help="Judge from so many concepts, drawn at random.", min=1, show_default="all")
+        int | None,
+        typer.Option(
+            help="Judge from so many concepts, drawn at random.",
+            min=1,
+            show_default="all; 500 for trees and above 20,000 concepts",
+        ),
     ] = None,
     routes: Annotated[int, typer.Option(help="Greedy routes to try; 0 for none.", min=0)] = 500,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures here too.")] = None,
 ) -> None:
-    """Judge a model: distortion, R², neighbours and routes of hops, or mean rank and MAP of links."""
-    from hyperspectral_geo.hyperbolic.embedding import HopEmbedding
-    from hyperspectral_geo.hyperbolic.predictions import require_names
+    """Judge a model: distortion, R², neighbours and routes of hops, or mean rank and MAP of links.
 
+    A model that `hsgeo hops train` wrote keeps how it was trained; what is left out here is as it was there.
+    """
+    from hyperspectral_geo.hyperbolic.embedding import HopEmbedding
+
+    if json_file is not None:
+        require_target("--json", json_file)
     found = HopEmbedding.load(model)
-    ranks = "tree" if usual_objective(graph) == "tree" else "links"
-    objective = objective or (ranks if found.outgoing is None and found.readout is None else "hops")
-    if objective not in ("hops", "links", "tree"):
-        raise ValueError(f"--objective: expected hops or links or tree, got {objective!r}")
-    if objective != "hops" and hold_out:
-        raise ValueError("--hold-out: expected with hops, whose pairs training may leave out, got links; leave it out")
-    links = read_hop_graph(graph, directed=not undirected, weights=weights, closure=objective == "links")
-    require_names(found, links)
+    objective = _objective(found, graph, objective, hold_out)
+    share, seed = _held_out(found, objective, hold_out, seed)
+    links = read_graph_of(
+        found, graph, undirected=undirected, weights=weights, certain=certain, closure=objective == "links"
+    )
     if objective == "tree":
         scores = _of_tree(found, links, sources, seed)
     elif objective == "links":
         scores = _of_links(found, links, sources, seed)
     else:
-        scores = _of_hops(found, links, sources, hold_out, seed) | _of_routes(found, links, routes, seed)
-    if objective != "hops":
-        judged = "links" if objective == "links" else "ancestors"
-    else:
-        judged = "pairs held out" if hold_out else "all pairs, which the model was trained on unless some were held out"
+        scores = _of_hops(found, links, sources, share, seed) | _of_routes(found, links, routes, seed)
+    judged = _heading(found, objective, share, seed)
+    same = None if found.provenance is None else found.provenance.is_of(links)
     if json_file is not None:
-        _write(json_file, {"model": str(model), "graph": graph, "judged": judged, "seed": seed} | scores)
+        about = {"model": str(model), "graph": graph, "trained_on_graph": same, "judged": judged, "seed": seed}
+        _write(json_file, about | scores)
     typer.echo(f"{model} on {graph}: {judged}")
+    if same is False:
+        typer.echo("these are not the links that the model was trained on: others between the same concepts")
     for part, figures in scores.items():
         typer.echo(part)
         for name, value in figures.items():
             typer.echo(f"  {name.replace('_', ' '):<24} {value if isinstance(value, int) else format(value, '.4f')}")
+
+
+def _objective(model: HopEmbedding, graph: str, asked: str | None, hold_out: float | None) -> str:
+    """What to judge: what is asked for, what the model was trained for, or what its parts were made for."""
+    if asked not in (None, "hops", "links", "tree"):
+        raise ValueError(f"--objective: expected hops or links or tree, got {asked!r}")
+    ranks = "tree" if usual_objective(graph) == "tree" else "links"
+    usual = ranks if model.outgoing is None and model.readout is None else "hops"
+    objective = asked or (usual if model.provenance is None else model.provenance.objective)
+    if objective != "hops" and hold_out:
+        raise ValueError(
+            f"--hold-out: expected with hops, whose pairs training may leave out, got {objective}; leave it out"
+        )
+    return objective
+
+
+def _held_out(model: HopEmbedding, objective: str, share: float | None, seed: int | None) -> tuple[float, int]:
+    """Share of the pairs to judge on, 0 for all, and the seed: those of the training, if it is known, and no others."""
+    made = model.provenance
+    if made is None:
+        return share or 0.0, seed or 0
+    kept = made.hold_out if share is None and objective == "hops" else share or 0.0
+    if kept not in (0.0, made.hold_out):
+        raise ValueError(f"--hold-out: expected {made.hold_out:g}, as in training, got {kept:g}; leave it out")
+    if kept and seed not in (None, made.seed):
+        raise ValueError(
+            f"--seed: expected {made.seed}, which drew the pairs held out from training, got {seed}; leave it out"
+        )
+    return kept, made.seed if seed is None else seed
+
+
+def _heading(model: HopEmbedding, objective: str, share: float, seed: int) -> str:
+    """What was judged, and who says that training had left it out."""
+    if objective != "hops":
+        return "links" if objective == "links" else "ancestors"
+    if model.provenance is None:
+        drawn = f"the pairs held out from training as you say, a share of {share:g} drawn by seed {seed}"
+        return drawn if share else "all pairs; the model does not say which of them it was trained on"
+    if share:
+        return f"the pairs held out from training, a share of {share:g} drawn by seed {seed}"
+    kept = f"a share of {model.provenance.hold_out:g}" if model.provenance.hold_out else "none"
+    return f"all pairs, {kept} of them held out from training"
 
 
 def _of_hops(model: HopEmbedding, graph: HopGraph, sources: int | None, hold_out: float, seed: int) -> Scores:
@@ -102,11 +165,15 @@ def _hyperbolicity(hops: Tensor, seed: int, *, directed: bool) -> dict[str, floa
 
 
 def _of_routes(model: HopEmbedding, graph: HopGraph, routes: int, seed: int) -> Scores:
-    from hyperspectral_geo.hyperbolic.routing import routing_success
+    from hyperspectral_geo.hyperbolic.routing import NoRoutesError, routing_success
 
     if not routes or len(graph) < 2 or not len(graph.edges):
         return {}
-    return {"greedy routes": routing_success(model, graph, routes, seed=seed).as_dict()}
+    try:
+        return {"greedy routes": routing_success(model, graph, routes, seed=seed).as_dict()}
+    except NoRoutesError as error:
+        typer.echo(f"greedy routes: none of {error.pairs} pairs drawn is joined", err=True)
+        return {"greedy routes": {"pairs": 0, "unreachable": error.pairs}}
 
 
 def _of_links(model: HopEmbedding, graph: HopGraph, sources: int | None, seed: int) -> Scores:

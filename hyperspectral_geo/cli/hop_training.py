@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hyperspectral_geo.cli.hop_sources import GRAPHS, read_hop_graph, usual_objective
+from hyperspectral_geo.cli.hop_sources import (
+    GRAPH_HELP,
+    Certain,
+    Weights,
+    read_hop_graph,
+    require_target,
+    usual_objective,
+)
 
 if TYPE_CHECKING:
     from hyperspectral_geo.hyperbolic.embedding import HopEmbedding
     from hyperspectral_geo.hyperbolic.graph import HopGraph
     from hyperspectral_geo.hyperbolic.objective import Objective
 
-__all__ = ["GRAPH_HELP", "train"]
-
-GRAPH_HELP = f"{', '.join(GRAPHS)}; a file .tsv, .csv, .txt (also .gz) or .parquet; a folder of MediaWiki dumps."
-
-_FINE = 1e-4  # learning rate from a tree that is laid out: its leaves lie close
+__all__ = ["train"]
 
 
 def train(
@@ -49,7 +53,8 @@ def train(
         bool, typer.Option("--forms", help="Correct the score for each hop count by a form; the most accurate.")
     ] = False,
     undirected: Annotated[bool, typer.Option("--undirected", help="Read each link backwards too.")] = False,
-    weights: Annotated[str | None, typer.Option(help="Third column of a file: length, probability or ignore.")] = None,
+    weights: Weights = None,
+    certain: Certain = None,
     hold_out: Annotated[float, typer.Option(help="Share of pairs kept from training, for eval.", min=0)] = 0.0,
     checkpoint: Annotated[
         Path | None, typer.Option(help="Keep the state in this folder; signals save before they stop.")
@@ -60,17 +65,31 @@ def train(
 ) -> None:
     """Embed a graph so that distances are hop counts, or so that links are nearer than what is not linked.
 
-    Several processes train one model: torchrun --nproc-per-node 2 -m hyperspectral_geo hops train ...
+    The model keeps how it was trained: eval, path and plot read their graph in the same way.
+
+    Several processes train one model: torchrun --nproc-per-node 2 -m hyperspectral_geo hops train ... What a process
+    refuses stands above the report that torchrun adds.
     """
     if resume and checkpoint is None:
         raise ValueError("--resume: expected --checkpoint DIR beside it, to go on from; add it")
-    _require_target(out)
+    require_target("--out", out)
     objective = objective or usual_objective(graph)
-    links = read_hop_graph(graph, directed=not undirected, weights=weights, closure=objective == "links")
+    _require_hops(objective, hold_out=hold_out, forms=forms, undirected=undirected)
+    links = read_hop_graph(
+        graph, directed=not undirected, weights=weights, certain=certain, closure=objective == "links"
+    )
+    if objective != "hops" and links.lengths is not None:
+        raise ValueError(
+            f"--weights: expected lengths with --objective hops, got {objective}, which ranks links and knows no "
+            "lengths; pass --weights ignore"
+        )
     goal = _objective(objective, links, hold_out, seed)
-    start = _laid_out(links, dim, seed) if (objective, geometry) == ("tree", "hyperbolic") else None
+    start = None
+    if (objective, geometry) == ("tree", "hyperbolic"):
+        start, learning_rate = _laid_out(links, dim, seed, learning_rate)
 
     from hyperspectral_geo.hyperbolic.processes import is_first_process
+    from hyperspectral_geo.hyperbolic.provenance import Provenance
     from hyperspectral_geo.hyperbolic.training import fit
 
     try:
@@ -84,7 +103,7 @@ def train(
                 forms=forms,
                 start=start,
                 steps=steps,
-                learning_rate=_FINE if start is not None and learning_rate is None else learning_rate,
+                learning_rate=learning_rate,
                 seed=seed,
                 progress=show,
                 log=log,
@@ -93,21 +112,36 @@ def train(
                 resume=resume,
             )
     except (KeyboardInterrupt, SystemExit):
+        told = "nothing was kept; pass --checkpoint DIR to go on from it another time"
         if checkpoint is not None:
-            typer.echo(f"hsgeo: interrupted; the same command with --resume goes on from {checkpoint}", err=True)
+            told = f"the same command with --resume goes on from {checkpoint}"
+        typer.echo(f"hsgeo: interrupted; {told}", err=True)
         raise
     if is_first_process():
-        model.save(out)
+        made = Provenance.of(
+            links,
+            objective,  # pyright: ignore[reportArgumentType]
+            weights=weights,
+            certain=certain,
+            hold_out=hold_out,
+            seed=seed,
+        )
+        replace(model, provenance=made).save(out)
         typer.echo(f"{out}: {_described(model)}")
 
 
-def _require_target(out: Path) -> None:
-    """Refuse before training what could not be written after it."""
-    from hyperspectral_geo.atomic_write import require_writable
-
-    if out.is_dir() or not out.parent.is_dir():
-        raise ValueError(f"--out: expected a file in an existing folder, got {out}; create the folder, or name a file")
-    require_writable(out.parent)
+def _require_hops(objective: str, *, hold_out: float, forms: bool, undirected: bool) -> None:
+    """Refuse an unknown objective, and what only regression of hops makes something of."""
+    if objective not in ("hops", "links", "tree"):
+        raise ValueError(f"--objective: expected hops or links or tree, got {objective!r}")
+    if objective == "tree" and undirected:
+        raise ValueError("--undirected: expected links from child to parent for --objective tree; leave it out")
+    if objective == "hops":
+        return
+    if hold_out:
+        raise ValueError("--hold-out: expected with --objective hops; links are ranked all of them, leave it out")
+    if forms:
+        raise ValueError(f"--forms: expected with --objective hops, got {objective}; forms correct hop counts")
 
 
 def _objective(name: str, graph: HopGraph, hold_out: float, seed: int) -> Objective:
@@ -115,10 +149,6 @@ def _objective(name: str, graph: HopGraph, hold_out: float, seed: int) -> Object
     from hyperspectral_geo.hyperbolic.link_softmax import LinkSoftmax
     from hyperspectral_geo.hyperbolic.splits import held_out_pairs
 
-    if name not in ("hops", "links", "tree"):
-        raise ValueError(f"--objective: expected hops or links or tree, got {name!r}")
-    if name != "hops" and hold_out:
-        raise ValueError("--hold-out: expected with --objective hops; links are ranked all of them, leave it out")
     if name == "tree":
         return LinkSoftmax(sources=1024, negatives=512, run=32, ancestors=True)
     if name == "links":
@@ -127,10 +157,11 @@ def _objective(name: str, graph: HopGraph, hold_out: float, seed: int) -> Object
     return HopRegression(held=held if hold_out else None)
 
 
-def _laid_out(graph: HopGraph, dim: int, seed: int) -> HopEmbedding:
-    from hyperspectral_geo.hyperbolic.tree_embedding import embed_tree
+def _laid_out(graph: HopGraph, dim: int, seed: int, rate: float | None) -> tuple[HopEmbedding, float]:
+    """A tree without training, and the learning rate from there unless one is given."""
+    from hyperspectral_geo.hyperbolic.tree_embedding import embed_tree, tree_learning_rate
 
-    return embed_tree(graph, dim=dim, seed=seed)
+    return embed_tree(graph, dim=dim, seed=seed), tree_learning_rate(graph) if rate is None else rate
 
 
 @contextmanager
@@ -146,7 +177,8 @@ def _progress(steps: int, *, shown: bool) -> Iterator[Callable[[int, float], Non
         TextColumn("loss {task.fields[loss]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal)) as bar:
         task = bar.add_task("training", total=steps, loss="-")
         yield lambda step, loss: bar.update(task, completed=step, loss=f"{loss:.4f}")
 

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hyperspectral_geo.cli.hop_judging import evaluate
-from hyperspectral_geo.cli.hop_sources import read_hop_graph
-from hyperspectral_geo.cli.hop_training import GRAPH_HELP, train
+from hyperspectral_geo.cli.hop_sources import (
+    GRAPH_HELP,
+    Certain,
+    SameDirections,
+    Weights,
+    read_graph_of,
+    require_target,
+)
+from hyperspectral_geo.cli.hop_training import train
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["app", "distance", "export", "neighbors", "path", "plot"]
 
 _NAMED = 30
+_SHOWN = 200
 
 app = typer.Typer(help="Hop distances: train, judge and use models of them.", no_args_is_help=True)
 app.command()(train)
@@ -27,8 +39,6 @@ app.command("eval")(evaluate)
 
 Model = Annotated[Path, typer.Argument(help="What `hsgeo hops train` wrote.")]
 Graph = Annotated[str, typer.Argument(help=GRAPH_HELP)]
-Weights = Annotated[str | None, typer.Option(help="Third column of a file: length, probability or ignore.")]
-Undirected = Annotated[bool, typer.Option("--undirected", help="Read each link backwards too.")]
 
 
 @app.command()
@@ -38,7 +48,10 @@ def neighbors(
     k: Annotated[int, typer.Option("-k", help="How many.", min=1)] = 10,
     into: Annotated[bool, typer.Option("--into", help="Nearest to come from, not to go to.")] = False,
 ) -> None:
-    """List the concepts nearest to one, nearest first, with their distances in hops."""
+    """List the concepts nearest to one, nearest first, with their distances in hops.
+
+    The model gives every pair a distance, also where no way leads from one to the other; `hsgeo hops path` sees that.
+    """
     from hyperspectral_geo.hyperbolic.neighbors import neighbors
 
     for found in neighbors(_load(model), name, k, direction="in" if into else "out"):
@@ -51,7 +64,10 @@ def distance(
     source: Annotated[str, typer.Argument(help="From here")],
     target: Annotated[str, typer.Argument(help="to there.")],
 ) -> None:
-    """Print the learned distance between two concepts, in hops."""
+    """Print the learned distance between two concepts, in hops, or in lengths where it was trained on these.
+
+    The model gives every pair one, also where no way leads from one to the other; `hsgeo hops path` sees that.
+    """
     typer.echo(f"{_load(model).distance(source, target):.4f}")
 
 
@@ -61,20 +77,29 @@ def path(
     graph: Graph,
     source: Annotated[str, typer.Argument(help="From here")],
     target: Annotated[str, typer.Argument(help="to there.")],
-    undirected: Undirected = False,
+    undirected: SameDirections = None,
     weights: Weights = None,
+    certain: Certain = None,
     most: Annotated[int, typer.Option(help="Give up after so many links.", min=1)] = 100,
 ) -> None:
     """Follow links to where the learned distance to the target is least; exit with 1 where this does not arrive."""
     from hyperspectral_geo.hyperbolic.hop_counts import hop_counts
-    from hyperspectral_geo.hyperbolic.routing import route
+    from hyperspectral_geo.hyperbolic.routing import route, walk_length
 
-    found_model, links = _load(model), read_hop_graph(graph, directed=not undirected, weights=weights)
-    way = route(found_model, links, source, target, most=most)
-    least = int(hop_counts(links, [found_model.index(source)], weighted=False)[0, found_model.index(target)])
+    found = _load(model)
+    ends = found.index(source), found.index(target)
+    links = read_graph_of(found, graph, undirected=undirected, weights=weights, certain=certain)
+    least = float(hop_counts(links, [ends[0]])[0, ends[1]])
+    if least < 0 or math.isinf(least):
+        typer.echo("no way leads there")
+        raise typer.Exit(1)
+    way = route(found, links, source, target, most=most)
     typer.echo(" → ".join(map(_shown, way.names)))
-    shortest = f"the shortest way has {least}" if least >= 0 else "no way leads there"
-    typer.echo(f"{way.hops} links, {way.stopped}; {shortest}")
+    if links.lengths is None:
+        typer.echo(f"{way.hops} links, {way.stopped}; the shortest way has {least:.0f}")
+    else:
+        length = walk_length(links, [found.index(name) for name in way.names])
+        typer.echo(f"{way.hops} links of length {length:.4g}, {way.stopped}; the shortest way has length {least:.4g}")
     if not way.arrived:
         raise typer.Exit(1)
 
@@ -111,8 +136,9 @@ def plot(
     model: Model,
     out: Annotated[Path, typer.Option("--out", "-o", help="The picture, a .png file.")],
     graph: Annotated[str | None, typer.Option(help=f"Draw its links: {GRAPH_HELP}")] = None,
-    undirected: Undirected = False,
+    undirected: SameDirections = None,
     weights: Weights = None,
+    certain: Certain = None,
     hops: Annotated[
         bool, typer.Option("--hops", help="Hop counts against distances, for any dimension; needs --graph.")
     ] = False,
@@ -120,13 +146,12 @@ def plot(
     """Draw the Poincaré disk of a two-dimensional model, or hop counts against learned distances."""
     from hyperspectral_geo.plotting import save_picture
 
-    found = _load(model)
-    links = None if graph is None else read_hop_graph(graph, directed=not undirected, weights=weights)
-    if links is not None:
-        from hyperspectral_geo.hyperbolic.predictions import require_names
-
-        require_names(found, links)
-    save_picture(out, _scatter(found, links, model.stem) if hops else _disk(found, links))
+    require_target("--out", out)
+    found, links = _load(model), None
+    if graph is not None:
+        links = read_graph_of(found, graph, undirected=undirected, weights=weights, certain=certain)
+    with _missing_glyphs_counted():
+        save_picture(out, _scatter(found, links, model.stem) if hops else _disk(found, links))
     typer.echo(f"{out}: {len(found):,} concepts")
 
 
@@ -152,6 +177,11 @@ def _scatter(model: HopEmbedding, graph: HopGraph | None, title: str) -> Figure:
 
     if graph is None:
         raise ValueError("--hops: expected --graph beside it, whose hops are counted; add it")
+    if graph.lengths is not None:
+        raise ValueError(
+            "--hops: expected a graph whose links are hops, got lengths, which are too many for a violin each; `hsgeo "
+            "hops eval` gives their R²"
+        )
     return hop_scatter(model, hop_counts(graph, weighted=False), title=title)
 
 
@@ -161,6 +191,21 @@ def _load(path: Path) -> HopEmbedding:
     return HopEmbedding.load(path)
 
 
+@contextmanager
+def _missing_glyphs_counted() -> Iterator[None]:
+    """One line for all letters that the font of a picture lacks, where matplotlib warns of each."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    missing = {str(one.message) for one in caught if str(one.message).startswith("Glyph ")}
+    for one in caught:
+        if str(one.message) not in missing:
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    if missing:
+        typer.echo(f"{len(missing)} letters in names are not in the picture's font; boxes stand for them", err=True)
+
+
 def _shown(name: str) -> str:
-    """A name that cannot move the cursor of a terminal."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in name)
+    """A name that cannot move the cursor of a terminal, nor fill it."""
+    cut = name if len(name) <= _SHOWN else name[: _SHOWN - 1] + "…"
+    return "".join(c if c.isprintable() else "\ufffd" for c in cut)

@@ -145,7 +145,7 @@ def _wrong_width(got: int, weights: Weights | None) -> str:
     if weights is None and got == 3:
         return (
             "expected source and target, got 3 fields; say what the third is: weights='length', 'probability' or "
-            "'ignore'"
+            "'ignore' (--weights)"
         )
     return f"expected source and target, got {got} fields; check the delimiter"
 

@@ -50,7 +50,7 @@ def link_lengths(
     what = "a probability above 0 and at most 1"
     _refuse(weights, ~((weights > 0) & (weights <= 1)), where, what, "; p = 0 is no link: leave it out")
     if certain is None:
-        remedy = "; a certain link has length 0: join its two nodes, or pass certain=0.999 to count it as that"
+        remedy = "; a certain link has length 0: join its two nodes, or pass certain=0.999 (--certain 0.999)"
         _refuse(weights, weights == 1, where, "a probability below 1", remedy)
         return -np.log(weights)
     return -np.log(np.minimum(weights, certain))

@@ -19,22 +19,25 @@ from hyperspectral_geo.hyperbolic.link_softmax import LinkSoftmax
 from hyperspectral_geo.hyperbolic.metrics import Reconstruction, reconstruction
 from hyperspectral_geo.hyperbolic.neighbors import Neighbor, nearest, neighbors
 from hyperspectral_geo.hyperbolic.objective import Objective
+from hyperspectral_geo.hyperbolic.provenance import Provenance
 from hyperspectral_geo.hyperbolic.readout import Staircase
 from hyperspectral_geo.hyperbolic.routing import Route, RoutingScore, route, routing_success
 from hyperspectral_geo.hyperbolic.splits import HeldOut, LinkSplit, held_out_pairs, link_split
 from hyperspectral_geo.hyperbolic.training import fit
-from hyperspectral_geo.hyperbolic.tree_embedding import embed_tree
+from hyperspectral_geo.hyperbolic.tree_embedding import embed_tree, tree_learning_rate
 
 __all__ = [
     "HopGraph",
     "HopEmbedding",
     "fit",
     "embed_tree",
+    "tree_learning_rate",
     "Objective",
     "HopRegression",
     "LinkSoftmax",
     "EntailmentCones",
     "Staircase",
+    "Provenance",
     "GEOMETRIES",
     "Geometry",
     "bfs",

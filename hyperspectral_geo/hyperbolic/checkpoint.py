@@ -26,7 +26,14 @@ __all__ = ["Checkpoints", "fingerprint"]
 
 _MARKER = "hyperspectral_geo"
 _FORMAT = "hop training 1"
+_LINE = 80  # characters of a setting that is kept as it is
+_SHORT = 24  # and of one that is told
+_MOST_TOLD = 400
 _NAME = re.compile(r"step-(\d{9})\.safetensors")
+
+
+class _AnotherRunError(ValueError):
+    """A whole checkpoint, but not of this run."""
 
 
 class Checkpoints:
@@ -82,16 +89,19 @@ class Checkpoints:
                 f"checkpoint: {self.folder} holds {files[0].name} of an earlier run; resume it (resume=True, --resume) "
                 "or pass another folder"
             )
-        damage: list[str] = []
+        damage: list[Exception] = []
         for path in files:
             try:
                 self._load(path, training)
             except (ValueError, OSError) as error:
-                damage.append(str(error))
+                damage.append(error)
             else:
                 return
         if files:
-            raise ValueError(f"checkpoint: expected one of {len(files)} files to be readable, got {'; '.join(damage)}")
+            others = (error for error in damage if isinstance(error, _AnotherRunError))
+            told = "; ".join(map(str, damage))
+            unreadable = ValueError(f"checkpoint: expected one of {len(files)} files to be readable, got {told}")
+            raise next(others, unreadable)
 
     def _load(self, path: Path, training: Training) -> None:
         tensors, record = self._read(path)
@@ -106,28 +116,54 @@ class Checkpoints:
         if record.get("format") != _FORMAT:
             raise refuse_plainly(path, None, f"expected a training checkpoint, got {record.get('format')!r:.40}")
         if record.get("processes") != self.processes:
-            raise refuse_plainly(
-                path,
-                None,
-                f"expected a run of as many processes as this, {self.processes}, got one of "
-                f"{record.get('processes')!r:.20}; start as many (torchrun --nproc-per-node)",
+            raise _AnotherRunError(
+                f"{path}: expected a run of as many processes as this, {self.processes}, got one of "
+                f"{record.get('processes')!r:.20}; start as many (torchrun --nproc-per-node)"
             )
         if record.get("run") != self.run:
-            raise refuse_plainly(
-                path, None, "it belongs to another graph, objective or setting; pass another checkpoint folder"
+            raise _AnotherRunError(
+                f"{path}: it belongs to another graph, objective or setting; pass another checkpoint folder, or what "
+                f"it was begun with ({_differences(record.get('run'), self.run)})"
             )
         return {name: file[name] for name in file}, record
 
 
 def fingerprint(graph: HopGraph, objectives: Sequence[tuple[float, Objective]], run: Mapping[str, Any]) -> str:
-    """SHA-256 over the graph, the objectives with their numbers and tables, and the settings of a run."""
-    digest = hashlib.sha256(graph_hash(graph).encode())
-    for weight, objective in objectives:
-        digest.update(f"{weight!r} {type(objective).__qualname__}".encode())
-        for name, value in vars(objective).items():
-            digest.update(f" {name}=".encode() + _bytes(value))
-    digest.update(json.dumps({k: str(v) for k, v in run.items()}, sort_keys=True).encode())
-    return digest.hexdigest()
+    """Graph, objectives with their numbers and tables, and settings of a run, as a JSON object by name.
+
+    What is longer than a line, such as the graph or a table, stands there as its SHA-256.
+    """
+    found = {"graph": graph_hash(graph)}
+    for number, (weight, objective) in enumerate(objectives):
+        name = "objective" if number == 0 else f"objective {number + 1}"
+        found |= {name: type(objective).__qualname__, f"weight of {name}": repr(weight)}
+        found |= {f"{name}'s {key}": _line(_bytes(value)) for key, value in vars(objective).items()}
+    for key, value in run.items():
+        parts = {f"{key}'s {k}": v for k, v in value.items()} if isinstance(value, Mapping) else {key: value}
+        found |= {name: str(part) for name, part in parts.items()}
+    return json.dumps(found, sort_keys=True)
+
+
+def _line(content: bytes) -> str:
+    plain = len(content) <= _LINE and content.isascii()
+    return content.decode() if plain else hashlib.sha256(content).hexdigest()
+
+
+def _differences(kept: object, own: str) -> str:
+    """The settings in which two fingerprints differ, with their values where these are short."""
+    try:
+        then, now = json.loads(str(kept)), json.loads(own)
+    except ValueError:
+        return "which it does not name"
+    if not isinstance(then, dict):
+        return "which it does not name"
+    told = []
+    for name in sorted(then.keys() | now):
+        values = [str(found.get(name, "none")) for found in (then, now)]
+        if values[0] != values[1]:
+            short = max(map(len, values)) <= _SHORT
+            told.append(f"{name:.{_LINE}}: {values[0]}, not {values[1]}" if short else f"another {name:.{_LINE}}")
+    return "; ".join(told)[:_MOST_TOLD]
 
 
 def _bytes(value: object) -> bytes:

@@ -19,6 +19,7 @@ from hyperspectral_geo.hyperbolic.geometry import (
     require_geometry,
 )
 from hyperspectral_geo.hyperbolic.pair_scores import Ends, PairScores
+from hyperspectral_geo.hyperbolic.provenance import Provenance
 from hyperspectral_geo.hyperbolic.readout import Staircase
 from hyperspectral_geo.hyperbolic.similar_names import similar_names
 from hyperspectral_geo.hyperbolic.step_forms import feature_count, quadratic_features
@@ -32,8 +33,8 @@ class HopEmbedding:
     """Named concepts with d(u→v) = read(s·d_M(x_u, y_v) + a_u + b_v); made by ``fit``.
 
     Each part may be missing: without ``targets`` a concept is one point, y = x; without scalars a = b = 0; without
-    read-out the score itself is the distance. From a concept to itself the distance is 0. In hyperbolic space s is also
-    the curvature: measured in hops, the space has curvature −1/s².
+    read-out the score itself is the distance, and may be negative where scalars are. From a concept to itself the
+    distance is 0. In hyperbolic space s is also the curvature: measured in hops, the space has curvature −1/s².
 
     With ``forms`` each step of the read-out corrects the score x = s·d_M + a + b by a form of its own,
     d(u→v) = 1 + Σ_k σ(β_k(x + φ(u)ᵀ M_k φ(v) − θ_k)), φ quadratic features of tangent and scalar (see ``step_forms``).
@@ -50,6 +51,7 @@ class HopEmbedding:
         incoming: b, (n,): what it costs to reach it.
         readout: the staircase from scores to hops.
         forms: M_k, (K, f, f) with f = d + 2 + d(d + 1)/2; needs scalars and the read-out.
+        provenance: what it was trained on and how, where that is known.
 
     Raises:
         ValueError: if names repeat, parts are missing that others need, shapes or dtypes differ, or a number is not
@@ -65,6 +67,7 @@ class HopEmbedding:
     incoming: Float[Tensor, " n"] | None = None
     readout: Staircase | None = None
     forms: Float[Tensor, "k f f"] | None = None
+    provenance: Provenance | None = None
 
     def __post_init__(self) -> None:
         require_geometry(self.geometry)

@@ -57,7 +57,7 @@ def to_word2vec(
         New_York 0.0 1.5
         Paris 2.0 -3.0
     """
-    path = Path(path)
+    path = _file(path)
     rows = _coordinates(path, model, coordinates)
     names = [_without_blanks(name) for name in model.names]
     first: dict[str, str] = {}
@@ -104,6 +104,8 @@ def to_projector(model: HopEmbedding, folder: str | os.PathLike[str], *, coordin
     names = _utf8(folder, "".join(f"{_on_one_line(name)}\n" for name in model.names))
     if not folder.parent.is_dir():
         raise FileNotFoundError(f"{folder}: expected a folder to make in an existing one, got none at {folder.parent}")
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder}: expected a folder, got a file; name another")
     folder.mkdir(exist_ok=True)
     config = folder / "projector_config.pbtxt"
     config.unlink(missing_ok=True)  # never beside tensors of one model and names of another
@@ -132,7 +134,7 @@ def to_parquet(model: HopEmbedding, path: str | os.PathLike[str], *, coordinates
         OSError: if the folder is missing or not writable.
         ImportError: without pyarrow.
     """
-    path = Path(path)
+    path = _file(path)
     try:
         import pyarrow
         import pyarrow.parquet
@@ -158,6 +160,12 @@ def to_parquet(model: HopEmbedding, path: str | os.PathLike[str], *, coordinates
     table = pyarrow.table(columns, metadata={"hyperspectral_geo": json.dumps(record)})
     pyarrow.parquet.write_table(table, buffer)
     return write_atomically(path, buffer.getvalue())
+
+
+def _file(path: str | os.PathLike[str]) -> Path:
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"{path}: expected a file to write, got a folder; name a file in it")
+    return Path(path)
 
 
 def _coordinates(path: Path, model: HopEmbedding, coordinates: Coordinates) -> Tensor:

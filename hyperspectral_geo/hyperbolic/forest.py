@@ -41,7 +41,10 @@ class Forest:
             tensor([2, 1, 2, 0])
         """
         if not graph.directed:
-            raise ValueError("graph: expected links from child to parent, got an undirected graph; pass directed=True")
+            raise ValueError(
+                "graph: expected links from child to parent, got an undirected graph; pass directed=True, or leave out "
+                "--undirected"
+            )
         parent = torch.full((len(graph),), -1)
         parent[graph.edges[:, 0]] = graph.edges[:, 1]
         if len(graph.edges) > int((parent >= 0).sum()):

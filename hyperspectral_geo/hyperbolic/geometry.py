@@ -73,7 +73,7 @@ def pairwise_distance(x: Float[Tensor, "m c"], y: Float[Tensor, "n c"], geometry
 
 
 def accurate_pairwise(x: Float[Tensor, "m c"], y: Float[Tensor, "n c"], geometry: Geometry) -> Float[Tensor, "m n"]:
-    """All distances in float64, good to 1e-7 at any radius: by one matrix product, and anew where that is not enough.
+    """All distances in float64, good to 1e-7 at any radius: by one matrix product where that is enough.
 
     The product leaves an error of about 4·eps·x₀y₀ in cosh d; pairs for which that exceeds 1e-7·d·sinh d are measured
     by ``exact_distance``. On a trained model these are a few near pairs far out. No gradients.
@@ -81,7 +81,9 @@ def accurate_pairwise(x: Float[Tensor, "m c"], y: Float[Tensor, "n c"], geometry
     if geometry == "product":
         curved = 1 + _curved_dims(x.shape[1] - 1)
         hyperbolic = accurate_pairwise(x[:, :curved], y[:, :curved], "hyperbolic")
-        return torch.hypot(hyperbolic, torch.cdist(x[:, curved:], y[:, curved:]))
+        return torch.hypot(hyperbolic, _plain_cdist(x[:, curved:], y[:, curved:]))
+    if geometry == "euclidean":
+        return _plain_cdist(x, y)
     found = pairwise_distance(x, y, geometry)
     if geometry != "hyperbolic":
         return found
@@ -124,6 +126,11 @@ def exact_distance(x: Float[Tensor, "*#n c"], y: Float[Tensor, "*#n c"], geometr
     curved = 1 + _curved_dims(x.shape[-1] - 1)
     flat = torch.linalg.vector_norm(x[..., curved:] - y[..., curved:], dim=-1)
     return torch.hypot(exact_distance(x[..., :curved], y[..., :curved], "hyperbolic"), flat)
+
+
+def _plain_cdist(x: Tensor, y: Tensor) -> Tensor:
+    """Without the matrix product, which loses what points that are far out and near each other differ by."""
+    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def _curved_dims(d: int) -> int:

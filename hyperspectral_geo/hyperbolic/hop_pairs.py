@@ -51,10 +51,12 @@ class HopPairs(ABC):
     Attributes:
         mean: of the distances of all pairs that count.
         longest: of them.
+        whole: whether all of them are whole numbers, as hop counts are.
     """
 
     mean: float
     longest: float
+    whole: bool
 
     @abstractmethod
     def draw(self, generator: torch.Generator) -> Drawn:
@@ -62,8 +64,10 @@ class HopPairs(ABC):
 
     def _summarise(self, parts: Iterable[Tensor]) -> None:
         total = pairs = self.longest = 0.0
+        self.whole = True
         for counted in parts:
             if len(counted):
+                self.whole = self.whole and bool((counted == counted.round()).all())
                 total += float(counted.double().sum())
                 pairs += len(counted)
                 self.longest = max(self.longest, float(counted.amax()))
@@ -233,6 +237,7 @@ def _checked_samples(samples: HopSamples, nodes: int) -> HopSamples:
             raise ValueError(f"hops.{name}: expected a tensor (k,) like hops.sources, got {part!r:.60}")
         if name == "hops":
             continue
-        if part.is_floating_point() or (len(part) and not 0 <= int(part.min()) <= int(part.max()) < nodes):
+        numbers = not part.is_floating_point() and part.dtype != torch.bool
+        if not numbers or (len(part) and not 0 <= int(part.min()) <= int(part.max()) < nodes):
             raise ValueError(f"hops.{name}: expected nodes from 0 to {nodes - 1}, got others")
     return samples

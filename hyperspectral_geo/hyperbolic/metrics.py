@@ -48,10 +48,16 @@ def reconstruction(model: Predict, graph: HopGraph, *, block: int | None = None)
     if len(graph.edges) == 0:
         raise ValueError("graph: expected at least one link, got none")
     nodes, links_of = torch.arange(len(graph)), linked_rows(graph)
-    ranks, precision = [], []
-    for some in graph.edges[:, 0].unique().split(rows_at_once(len(graph), block)):
+    sources = graph.edges[:, 0].unique()
+    # Filled, not gathered in lists: what is kept between large buffers would hold the heap open, gigabytes in the end.
+    ranks = torch.empty(len(graph.edges), dtype=torch.float64)
+    precision = torch.empty(len(sources), dtype=torch.float64)
+    ranked = judged = 0
+    for some in sources.split(rows_at_once(len(graph), block)):
         linked = links_of(some)
         found = link_ranks(predicted_rows(model, some, len(graph)), linked, ~linked & (some[:, None] != nodes))
-        ranks.append(found.ranks())
-        precision.append(found.average_precision())
-    return Reconstruction(torch.cat(ranks).double().mean().item(), torch.cat(precision).mean().item())
+        links = int(found.real.sum())
+        ranks[ranked : ranked + links] = found.ranks()
+        precision[judged : judged + len(some)] = found.average_precision()
+        ranked, judged = ranked + links, judged + len(some)
+    return Reconstruction(ranks.mean().item(), precision.mean().item())

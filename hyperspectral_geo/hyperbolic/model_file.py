@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -12,6 +13,7 @@ from torch import Tensor
 from hyperspectral_geo.atomic_write import write_atomically
 from hyperspectral_geo.hyperbolic.embedding import HopEmbedding
 from hyperspectral_geo.hyperbolic.geometry import GEOMETRIES
+from hyperspectral_geo.hyperbolic.provenance import Provenance
 from hyperspectral_geo.hyperbolic.readout import Staircase
 from hyperspectral_geo.tensor_file import TensorFile, parse_json, refuse_plainly
 
@@ -33,7 +35,9 @@ def write_model(path: Path, model: HopEmbedding) -> Path:
     if model.forms is not None:
         tensors["forms"] = model.forms
     tensors["names"], tensors["name_ends"] = packed_names(model.names)
-    record = {"format": _FORMAT, "geometry": model.geometry, "scale": model.scale}
+    record: dict[str, Any] = {"format": _FORMAT, "geometry": model.geometry, "scale": model.scale}
+    if model.provenance is not None:
+        record["provenance"] = model.provenance.as_record()
     # clones, since the format refuses tensors that share memory, such as targets that are the tangents
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     return write_atomically(path, save(plain, metadata={_MARKER: json.dumps(record)}))
@@ -47,6 +51,10 @@ def read_model(path: Path) -> HopEmbedding:
             that do not fit each other.
         OSError: if the file cannot be opened.
     """
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path}: expected a saved hop embedding, got no such file; `hsgeo hops train` makes one"
+        )
     file = TensorFile(path)
     record = parse_json(file.metadata.get(_MARKER, "{}").encode(), path, refuse_plainly, what="metadata")
     if record.get("format") != _FORMAT:
@@ -62,7 +70,10 @@ def read_model(path: Path) -> HopEmbedding:
         stairs = Staircase(*(file[name] for name in _STAIRS)) if not file.keys().isdisjoint(_STAIRS) else None
         tables = {name: file[name] for name in _TABLES if name in file}
         forms = file["forms"] if "forms" in file else None  # noqa: SIM401
-        return HopEmbedding(names, geometry=geometry, scale=float(scale), readout=stairs, forms=forms, **tables)
+        made = Provenance.from_record(record["provenance"]) if "provenance" in record else None
+        return HopEmbedding(
+            names, geometry=geometry, scale=float(scale), readout=stairs, forms=forms, provenance=made, **tables
+        )
     except (ValueError, KeyError, OverflowError) as error:
         raise refuse_plainly(path, None, f"its parts do not fit each other ({error}); save the model again") from error
 

@@ -36,6 +36,7 @@ class HopParameters:
     Attributes:
         geometry: of the points.
         tables: ``tangents`` (n, d), and where the model has them ``targets`` (n, d), ``outgoing``, ``incoming`` (n,).
+        unit: how many hops one of training's is; the model's distances are in hops. 1 with a read-out.
         shared: ``log_scale`` (), with a read-out ``thresholds`` and ``log_slopes`` (K,), and with forms ``forms``
             (K, f, f).
     """
@@ -43,6 +44,7 @@ class HopParameters:
     geometry: Geometry
     tables: dict[str, Tensor]
     shared: dict[str, Tensor]
+    unit: float = 1.0
 
     @classmethod
     def initial(
@@ -59,6 +61,7 @@ class HopParameters:
         center: float = 0.0,
         steps: int = 0,
         forms: bool = False,
+        unit: float = 1.0,
         dtype: torch.dtype = torch.float32,
     ) -> HopParameters:
         """Tangents drawn from a normal distribution, and scalars that add to ``center`` for every pair.
@@ -68,12 +71,13 @@ class HopParameters:
             geometry: of the points.
             generator: what is drawn from.
             spread: standard deviation of a tangent's entries.
-            scale: s at the start.
+            scale: s at the start, in units.
             two_points: whether concepts are reached at other points than they leave from.
             scalars: whether there are out- and in-scalars.
-            center: what the scalars of a pair add to at the start.
+            center: what the scalars of a pair add to at the start, in hops.
             steps: steps of the read-out's staircase; 0 for none.
             forms: whether each step has a form of its own; they begin at zero.
+            unit: hops that training counts as one; without a read-out, which counts hops.
             dtype: of all of it; drawn in float64, so that both kinds start alike.
         """
 
@@ -84,7 +88,7 @@ class HopParameters:
         if two_points:
             tables["targets"] = table()
         if scalars:
-            tables |= {name: torch.full((count,), center / 2, dtype=dtype) for name in ("outgoing", "incoming")}
+            tables |= {name: torch.full((count,), center / unit / 2, dtype=dtype) for name in ("outgoing", "incoming")}
         shared = {"log_scale": torch.tensor(math.log(scale), dtype=dtype)}
         if steps:
             stairs = Staircase.even(steps, dtype=dtype)
@@ -92,19 +96,20 @@ class HopParameters:
         if forms:
             size = feature_count(dim)
             shared["forms"] = torch.zeros(steps, size, size, dtype=dtype)
-        return cls(geometry, tables, shared)
+        return cls(geometry, tables, shared, unit)
 
     @classmethod
-    def of(cls, model: HopEmbedding, *, scale: float) -> HopParameters:
+    def of(cls, model: HopEmbedding, *, scale: float, unit: float = 1.0) -> HopParameters:
         """Copies of a model's tensors, to be trained further at another scale."""
         names = ("tangents", "targets", "outgoing", "incoming")
         tables = {name: getattr(model, name).clone() for name in names if getattr(model, name) is not None}
-        shared = {"log_scale": torch.tensor(math.log(scale), dtype=model.tangents.dtype)}
+        tables |= {name: tables[name] / unit for name in ("outgoing", "incoming") if name in tables}
+        shared = {"log_scale": torch.tensor(math.log(scale / unit), dtype=model.tangents.dtype)}
         if model.readout is not None:
             shared |= {"thresholds": model.readout.thresholds.clone(), "log_slopes": model.readout.log_slopes.clone()}
         if model.forms is not None:
             shared["forms"] = model.forms.clone()
-        return cls(model.geometry, tables, shared)
+        return cls(model.geometry, tables, shared, unit)
 
     def digest(self) -> str:
         """SHA-256 of all numbers."""
@@ -132,14 +137,16 @@ class HopParameters:
 
     def embedding(self, names: tuple[str, ...]) -> HopEmbedding:
         """The model as it stands; its tensors are copies."""
-        tables = {name: table.clone() for name, table in self.tables.items()}
+        costs = ("outgoing", "incoming")
+        tables = {n: self.unit * table if n in costs else table.clone() for n, table in self.tables.items()}
         stairs = Staircase(self.shared["thresholds"].clone(), self.shared["log_slopes"].clone()) if self.read else None
         return HopEmbedding(
             names,
             geometry=self.geometry,
-            scale=float(self.shared["log_scale"].exp()),
+            scale=self.unit * float(self.shared["log_scale"].exp()),
             readout=stairs,
             forms=self.shared["forms"].clone() if "forms" in self.shared else None,
+            provenance=None,
             **tables,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -18,7 +18,16 @@ from hyperspectral_geo.hyperbolic.hop_counts import hop_count_blocks
 from hyperspectral_geo.hyperbolic.objective import require_counts
 from hyperspectral_geo.hyperbolic.predictions import require_names
 
-__all__ = ["Route", "RoutingScore", "Stopped", "route", "routing_success", "wilson_interval"]
+__all__ = [
+    "NoRoutesError",
+    "Route",
+    "RoutingScore",
+    "Stopped",
+    "route",
+    "routing_success",
+    "walk_length",
+    "wilson_interval",
+]
 
 Stopped = Literal["arrived", "dead end", "circle", "too long"]
 """``"dead end"``: no link leads to a node not yet visited; ``"circle"``: the walk came back to a node."""
@@ -69,6 +78,18 @@ class RoutingScore:
     def as_dict(self) -> dict[str, float | int]:
         """Figures by name, as a row of a table."""
         return asdict(self)
+
+
+class NoRoutesError(ValueError):
+    """No walk joins any of the pairs, so that there is nothing to route; made by ``routing_success``.
+
+    Attributes:
+        pairs: how many there were.
+    """
+
+    def __init__(self, pairs: int) -> None:
+        super().__init__(f"pairs: expected some that a walk joins, got none among {pairs}; draw more, or others")
+        self.pairs = pairs
 
 
 def route(
@@ -122,12 +143,13 @@ def routing_success(
 
     Args:
         model, graph, most, revisit: as ``route`` takes them; with lengths, a way is as long as their sum.
-        pairs: sources and targets by number; or how many to draw, evenly from the pairs of different nodes.
+        pairs: sources and targets by number; or how many to draw, evenly from the pairs of different nodes, none of
+            them twice, so that a small graph has fewer.
         seed: of the drawing.
 
     Raises:
-        ValueError: for pairs that are not nodes of the graph or a node and itself, none that a walk joins, or as
-            ``route``.
+        NoRoutesError: a ``ValueError``, if no walk joins any of the pairs.
+        ValueError: for pairs that are not nodes of the graph or a node and itself, or as ``route``.
 
     References:
         Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22, 1927.
@@ -146,12 +168,12 @@ def routing_success(
     shortest = _shortest(graph, asked)
     joined = shortest.isfinite()
     if not bool(joined.any()):
-        raise ValueError(f"pairs: expected some that a walk joins, got none among {len(asked)}; draw more, or others")
+        raise NoRoutesError(len(asked))
     stretch = []
     ways = _walks(model, graph, asked[joined], most, revisit)
     for (numbers, stopped), least in zip(ways, shortest[joined].tolist(), strict=True):
         if stopped == "arrived":
-            stretch.append(_length(graph, numbers) / least)
+            stretch.append(walk_length(graph, numbers) / least)
     tried = int(joined.sum())
     low, high = wilson_interval(len(stretch), tried)
     mean = sum(stretch) / len(stretch) if stretch else math.nan
@@ -218,13 +240,22 @@ def _nearest_end(
 
 
 def _drawn(nodes: int, count: int, seed: int) -> Int[Tensor, "k 2"]:
-    """Pairs of different nodes, each as likely as any other."""
+    """Pairs of different nodes, each as likely as any other and none twice; at most as many as there are."""
     require_counts(pairs=count)
     if nodes < 2:
         raise ValueError(f"graph: expected at least two nodes to route between, got {nodes}")
     generator = torch.Generator().manual_seed(seed)
-    source = torch.randint(nodes, (count,), generator=generator)
-    further = torch.randint(1, nodes, (count,), generator=generator)
+    every = nodes * (nodes - 1)
+    if 2 * count > every:
+        drawn = torch.randperm(every, generator=generator)[:count]
+    else:
+        found: dict[int, None] = {}
+        while len(found) < count:
+            source = torch.randint(nodes, (count,), generator=generator)
+            further = torch.randint(1, nodes, (count,), generator=generator)
+            found |= dict.fromkeys((source * (nodes - 1) + further - 1).tolist())
+        drawn = torch.tensor(list(found)[:count])
+    source, further = drawn // (nodes - 1), drawn % (nodes - 1) + 1
     return torch.stack([source, (source + further) % nodes], 1)
 
 
@@ -248,9 +279,14 @@ def _shortest(graph: HopGraph, pairs: Int[Tensor, "k 2"]) -> Float[Tensor, " k"]
     return found.masked_fill_(found < 0, torch.inf)
 
 
-def _length(graph: HopGraph, numbers: list[int]) -> float:
+def walk_length(graph: HopGraph, numbers: Sequence[int]) -> float:
+    """How long a walk from node to node along links is: its hops, or the sum of its links' lengths.
+
+    >>> walk_length(HopGraph.from_edges([("a", "b"), ("b", "c")], lengths=[0.5, 2.0]), [0, 1, 2])
+    2.5
+    """
     if graph.lengths is None:
         return float(len(numbers) - 1)
     keys = graph.edges[:, 0] * len(graph) + graph.edges[:, 1]
-    steps = torch.tensor(numbers)
+    steps = torch.tensor(numbers, dtype=torch.int64)
     return float(graph.lengths[torch.searchsorted(keys, steps[:-1] * len(graph) + steps[1:])].sum())

@@ -113,13 +113,18 @@ def fit(
     if (scalars or readout) and not any(part.moves_scores for _, part in parts):
         raise ValueError("scalars, readout: no objective here trains them; add HopRegression() or leave them out")
     prepared = [(weight, part.prepare(graph)) for weight, part in parts]
-    chosen = {"two_points": two_points, "scalars": scalars, "steps": readout, "scale": scale, "dtype": dtype}
+    chosen = {"two_points": two_points, "scalars": scalars, "steps": readout, "dtype": dtype}
     form = {**prepared[0][1].form(graph), **{k: v for k, v in chosen.items() if v is not None}}
+    if form.get("steps") if start is None else start.readout is not None:
+        form["unit"] = 1.0  # a read-out counts hops
+    if scale is not None:
+        form["scale"] = scale / form.get("unit", 1.0)
     rate = form.pop("learning_rate") if learning_rate is None else float(learning_rate)
     form.pop("learning_rate", None)
     if forms and not (form.get("scalars") and form.get("steps")):
         raise ValueError(
-            "forms: expected scalars and a read-out beside them, got none; leave scalars and readout to fit"
+            "forms: expected scalars and a read-out beside them, got none; leave scalars and readout to fit, which "
+            "makes a read-out for whole counts of up to 16 hops"
         )
     form["forms"] = forms
     run = {"dim": dim, "geometry": geometry, "form": form, "steps": steps, "rate": rate, "seed": seed}
@@ -128,7 +133,7 @@ def fit(
     else:
         own = {"two_points": two_points, "scalars": scalars, "readout": readout, "forms": forms or None, "dtype": dtype}
         _require_start(start, graph, parts, dim=dim, geometry=geometry, own=own)
-        parameters = HopParameters.of(start, scale=start.scale if scale is None else scale)
+        parameters = HopParameters.of(start, scale=scale or start.scale, unit=form.get("unit", 1.0))
         run["start"] = parameters.digest()
     with joined_processes() as together, _threads(threads):
         training = Training(

@@ -11,6 +11,8 @@ from hyperspectral_geo.atomic_write import write_atomically
 
 __all__ = ["TensorBoardLog", "TrainingLog"]
 
+_FIRST = '{"step": '
+
 
 class TrainingLog:
     """Lines such as ``{"step": 10, "loss": 2.5, "skipped": 0, "pairs": 5120, "seconds": 0.3}``.
@@ -28,6 +30,8 @@ class TrainingLog:
 
     def __init__(self, path: str | Path, *, after: int = 0) -> None:
         self.path = Path(path)
+        if self.path.is_dir():
+            raise IsADirectoryError(f"log: expected a file, got the folder {self.path}; name a file")
         self._start = time.process_time()
         earlier = self._until(after) if self.path.exists() else []
         kept = earlier if after else []
@@ -48,7 +52,7 @@ class TrainingLog:
             try:
                 at = int(json.loads(line)["step"])
             except (ValueError, KeyError, TypeError) as error:
-                if number == len(lines) > 1:
+                if number == len(lines) and _FIRST.startswith(line[: len(_FIRST)]) and not line.endswith("\n"):
                     break  # cut short by the kill that made the resumption necessary
                 raise ValueError(
                     f"{self.path}, line {number}: expected a line of a training log, got {line!r:.60}; pass another log"
@@ -78,6 +82,8 @@ class TensorBoardLog:
                 "tensorboard: expected it to be installed for this log, got no such package; "
                 "pip install 'hyperspectral-geo[tensorboard]', or write lines of JSON (log=, --log)"
             ) from error
+        if Path(folder).exists() and not Path(folder).is_dir():
+            raise NotADirectoryError(f"tensorboard: expected a folder, got the file {folder}; pass another")
         self._writer = SummaryWriter(str(folder), purge_step=after + 1 if after else None)
         weakref.finalize(self, self._writer.close)
 

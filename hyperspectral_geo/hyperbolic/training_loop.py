@@ -61,11 +61,10 @@ def train(
                 if progress is not None and together.first:
                     progress(training.taken, loss)
             due = training.taken % every == 0 or training.taken == training.steps
-            stopped = together.largest(
-                arrived()
-            )  # asked once: what arrives later waits for the next step, and its save
-            if kept is not None and (due or stopped):
-                kept.save(training)
+            # asked once: what arrives later waits for the next step, and its save
+            stopped = together.largest(arrived())
+            if checkpoint is not None and (due or stopped):
+                together.by_first(lambda: kept and kept.save(training))
     if stopped:
         take_effect(stopped)  # in the processes that the signal itself did not reach
     if training.skipped and together.first:

@@ -13,25 +13,33 @@ from hyperspectral_geo.hyperbolic.forest import Forest
 from hyperspectral_geo.hyperbolic.graph import HopGraph
 from hyperspectral_geo.hyperbolic.objective import require_counts
 
-__all__ = ["embed_tree"]
+__all__ = ["embed_tree", "tree_learning_rate"]
 
 _WIDEST = 1.0  # angle of a root's cap, radians
+_APART = 1e-3  # by which a cap is wider than that of an only child, lest the two coincide
 _ROOM = 1.5  # of the second child; 2 keeps it wholly inside its parent's cap, but costs three more in radius
 _FILLED = 0.01  # share of a cap that its children but the largest fill; so rarely does one at random lie in another
 _FARTHEST = 30.0  # radius to which float64 tells neighbours apart
+_OUTWARD = 2.0  # radius of a leaf over that of its parent
 _SCALE = 3.0  # that at which ``LinkSoftmax`` trains
 
 
 def embed_tree(graph: HopGraph, *, dim: int = 10, seed: int = 0) -> HopEmbedding:
-    """Embed a tree so that what lies above a node is nearer to it than what does not; without training, in n log n.
+    """Embed a tree so that what lies above a leaf is nearer to it than what does not; without training, in n log n.
 
     The nodes that are nearer than the origin to a point far out in direction θ are those in whose cap θ lies: a node
-    at radius r has a cap of angle φ around its own direction, r = 2 log cot(φ/2). Ancestors therefore come first
-    if caps lie in the caps of their parents and apart from those of their siblings. Seen from the leaves up, a cap has
-    to be as wide as S = max(S₁ + 1.5 S₂, (S₁^p + Σ_{i>1} S_i^p / 0.01)^{1/p}), S₁ ≥ S₂ ≥ … those of its children,
-    p = d − 1 the dimension of the sphere, and S = 1 for a leaf; seen from the root down, the largest child comes into
-    the middle and the others around it, in random directions. So a small side branch costs a long chain little, where
-    equal shares for all children, Sarkar's construction, would take a fixed step of radius at every generation.
+    at radius r has a cap of angle φ around its own direction, r = 2 log cot(φ/2). Ancestors of a leaf therefore come
+    first if caps lie in the caps of their parents and apart from those of their siblings. Seen from the leaves up, a
+    cap has to be as wide as S = max(1.001 S₁ + 1.5 S₂, (S₁^p + Σ_{i>1} S_i^p / 0.01)^{1/p}), S₁ ≥ S₂ ≥ … those of its
+    children, p = d − 1 the dimension of the sphere, and S = 1 for a leaf; seen from the root down, the largest child
+    comes into the middle and the others around it, in random directions. So a small side branch costs a long chain
+    little, where equal shares for all children, Sarkar's construction, would take a fixed step of radius at every
+    generation.
+
+    A node that is no leaf has nodes below it, which lie as near to it as those above. Its leaves are kept from coming
+    before its ancestors: each lies twice as far out as its parent, up to radius 30, to which no other leaf objects.
+    What is left are its children that have children: on NCBI's taxa the mean average precision of ancestors is 1.00
+    from leaves, 0.8 from other nodes; 0.6 from those of a binary tree, before training.
 
     Args:
         graph: a tree or forest, links from child to parent.
@@ -39,8 +47,8 @@ def embed_tree(graph: HopGraph, *, dim: int = 10, seed: int = 0) -> HopEmbedding
         seed: of the directions.
 
     Returns:
-        One point a node in float64, hyperbolic. Distances rank ancestors; they are not hop counts. ``fit(start=...)``
-        trains it further.
+        One point a node in float64, hyperbolic. Distances rank ancestors; they are not hop counts.
+        ``fit(start=..., learning_rate=tree_learning_rate(graph))`` trains it further.
 
     Raises:
         ValueError: if a node has two parents, links form a cycle, or points would lie farther out than float64 can
@@ -66,14 +74,28 @@ def embed_tree(graph: HopGraph, *, dim: int = 10, seed: int = 0) -> HopEmbedding
     if len(graph) == 0:
         raise ValueError("graph: expected nodes, got none")
     caps = _Caps.of(Forest.of(graph), dim - 1)
-    radius = -2 * (caps.sizes[:-1] * caps.unit / 2).tan().log()
+    radius = -2 * (caps.sizes * caps.unit / 2).tan().log()
     if not float(radius.max()) <= _FARTHEST:
         raise ValueError(
             f"dim: {dim} dimensions would put leaves of this tree at radius {float(radius.max()):.0f}, and float64 "
             f"tells points apart up to {_FARTHEST:.0f}; raise dim"
         )
-    directions = caps.directions(torch.Generator().manual_seed(seed))[:-1]
-    return HopEmbedding(graph.names, directions * radius[:, None], scale=_SCALE)
+    outward = radius.maximum((_OUTWARD * radius[caps.parent]).clamp_max(_FARTHEST))
+    radius = torch.where(caps.largest == 0, outward, radius)
+    directions = caps.directions(torch.Generator().manual_seed(seed))
+    return HopEmbedding(graph.names, (directions * radius[:, None])[:-1], scale=_SCALE)
+
+
+def tree_learning_rate(graph: HopGraph) -> float:
+    """Learning rate for training on from a tree's layout: min(0.03, 0.36/√n); the more nodes, the narrower their caps.
+
+    Measured with ``LinkSoftmax(ancestors=True)`` in ten dimensions on trees of 300 to 2.6 million nodes.
+
+    Example:
+        >>> round(tree_learning_rate(HopGraph.from_edges([(i, 0) for i in range(1, 10_000)])), 6)
+        0.0036
+    """
+    return min(0.03, 0.36 / max(len(graph), 1) ** 0.5)
 
 
 class _Caps(NamedTuple):
@@ -83,7 +105,7 @@ class _Caps(NamedTuple):
         levels: nodes by depth, the roots first.
         parent: (n + 1,), roots on the ground.
         sizes: (n + 1,) S.
-        largest: (n + 1,) S₁, that of the largest child.
+        largest: (n + 1,) S₁, that of the largest child; 0 for a leaf.
         central: (n + 1,) whether a node is the largest child.
         p: dimension of the sphere.
     """
@@ -104,6 +126,7 @@ class _Caps(NamedTuple):
         sizes = torch.ones(ground + 1, dtype=torch.float64)
         largest, second, others = sizes.new_zeros(3, ground + 1).unbind()
         central = torch.zeros(ground + 1, dtype=torch.bool)
+        alone = 1 + min(_APART, 1 / len(forest.levels))  # the longest chain takes no more than 2 in radius
         for level in reversed(forest.levels):
             # families together, the largest child first
             level = level[sizes[level].argsort(descending=True, stable=True)]
@@ -116,7 +139,7 @@ class _Caps(NamedTuple):
             others.index_add_(0, above[~first], (size / largest[above])[~first] ** p)
             above = above[first]
             packed = largest[above] * (1 + others[above] / _FILLED) ** (1 / p)
-            sizes[above] = torch.maximum(largest[above] + _ROOM * second[above], packed)
+            sizes[above] = torch.maximum(alone * largest[above] + _ROOM * second[above], packed)
         return cls(forest.levels, parent, sizes, largest, central, p)
 
     @property
