@@ -186,6 +186,11 @@ def test_a_certain_link_needs_certain(hsgeo: Hsgeo, trained, tmp_path: Path, cap
     assert "the shortest way has length 0.001" in capsys.readouterr().out
 
 
+def _with_plain_signals() -> None:
+    """What a shell runs in the background ignores SIGINT, and hands that down."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.parametrize(
     ("number", "kept", "code"), [(signal.SIGINT, True, 130), (signal.SIGTERM, True, 143), (signal.SIGINT, False, 130)]
 )
@@ -194,11 +199,16 @@ def test_a_signal_saves_and_stops_or_says_what_is_lost(ring: Path, tmp_path: Pat
     command = [sys.executable, "-m", "hyperspectral_geo", "hops", "train", ring, "--dim", "2", "--steps", "1000000"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     options = ["-o", out, "--log", log, *(["--checkpoint", state] if kept else [])]
-    run = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True, env=environment)
-    while run.poll() is None and not (log.exists() and log.stat().st_size):
-        time.sleep(0.01)
-    run.send_signal(number)
-    said = run.communicate(timeout=60)[1]
+    run = subprocess.Popen(
+        [*command, *options], stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=_with_plain_signals
+    )
+    try:
+        while run.poll() is None and not (log.exists() and log.stat().st_size):
+            time.sleep(0.01)
+        run.send_signal(number)
+        said = run.communicate(timeout=60)[1]
+    finally:
+        run.kill()
     assert run.returncode == code, said
     told = f"the same command with --resume goes on from {state}" if kept else "nothing was kept; pass --checkpoint DIR"
     assert said.startswith(f"hsgeo: interrupted; {told}")  # and no empty line of a bar before it
