@@ -38,6 +38,9 @@ def fitted(one: Contestant, task: HopTask) -> PredictsRows:
     try:
         return one.fitted(task)
     except ModuleNotFoundError as error:
+        # Peers are no requirement of the tests; what else is missing is a fault.
+        if error.name not in ("gensim", "gensim.models"):
+            raise
         pytest.skip(str(error))
 
 

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from hyperspectral_geo.hyperbolic.geometry import Geometry
 
-__all__ = ["distance_below"]
+__all__ = ["SLACK", "distance_below"]
 
-_SLACK = 1e-9  # relative; rounding of all that is not the product, a million times over
+SLACK = 1e-9
+"""Relative: rounding of all that is not the product, a million times over."""
 
 
 def distance_below(x: Float[Tensor, "m c"], y: Float[Tensor, "n c"], geometry: Geometry) -> Float[Tensor, "m n"]:
@@ -39,11 +40,11 @@ def distance_below(x: Float[Tensor, "m c"], y: Float[Tensor, "n c"], geometry: G
     if geometry == "hyperbolic":
         # x₀y₀(1 − γ) − x·y in the product itself
         cosh = torch.outer(x[:, 0] * (1 - 2 * rounding), y[:, 0]).addmm_(x[:, 1:], y[:, 1:].T, alpha=-1)
-        return cosh.clamp_min_(1).acosh_().mul_(1 - _SLACK)
+        return cosh.clamp_min_(1).acosh_().mul_(1 - SLACK)
     if geometry == "spherical":
-        return (x @ y.T).add_(rounding).clamp_max_(1).acos_().mul_(1 - _SLACK)
+        return (x @ y.T).add_(rounding).clamp_max_(1).acos_().mul_(1 - SLACK)
     length_x, length_y = (torch.linalg.vector_norm(z, dim=1) for z in (x, y))
     if geometry == "bilinear":
         return torch.outer(length_x, length_y).mul_(-rounding).addmm_(x, y.T, alpha=-1)
     squared = (length_x.square()[:, None] + length_y.square()).mul_(1 - 2 * rounding)
-    return squared.addmm_(x, y.T, alpha=-2).clamp_min_(0).sqrt_().mul_(1 - _SLACK)
+    return squared.addmm_(x, y.T, alpha=-2).clamp_min_(0).sqrt_().mul_(1 - SLACK)

@@ -10,14 +10,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hyperspectral_geo.hyperbolic.distance_bounds import distance_below
+from hyperspectral_geo.hyperbolic.distance_bounds import SLACK, distance_below
 from hyperspectral_geo.hyperbolic.geometry import Geometry, accurate_pairwise, exact_distance
 from hyperspectral_geo.hyperbolic.readout import Staircase
 from hyperspectral_geo.hyperbolic.step_forms import form_scores, rowwise_form_scores
 
 __all__ = ["Ends", "PairScores"]
-
-_SLACK = 1e-9  # relative; rounding of all that is not a product, a million times over
 
 
 class Ends(NamedTuple):
@@ -81,7 +79,7 @@ class PairScores:
         below = distance_below(left.points, right.points, self.geometry).mul_(self.scale)
         # In the order of rowwise: rounding is monotone, so what is below stays below.
         below = self._climbed(below.add_(left.scalars[:, None]).add_(right.scalars), _forms_below, left, right)
-        return below if self.forms is None else below.mul_(1 - _SLACK)
+        return below if self.forms is None else below.mul_(1 - SLACK)
 
     def _climbed(self, metric: Tensor, added: Callable[..., Tensor], left: Ends, right: Ends) -> Tensor:
         """The climb where there are forms, a step at a time: all steps at once would be K tables."""

@@ -15,7 +15,7 @@ from hyperspectral_geo.hyperbolic.embedding import HopEmbedding
 from hyperspectral_geo.hyperbolic.geometry import Geometry, require_geometry
 from hyperspectral_geo.hyperbolic.graph import HopGraph
 from hyperspectral_geo.hyperbolic.hop_regression import HopRegression
-from hyperspectral_geo.hyperbolic.objective import Objective, require_counts
+from hyperspectral_geo.hyperbolic.objective import Objective, require_counts, require_seed
 from hyperspectral_geo.hyperbolic.parameters import HopParameters
 from hyperspectral_geo.hyperbolic.processes import joined_processes
 from hyperspectral_geo.hyperbolic.training_loop import train
@@ -182,8 +182,7 @@ def _require_numbers(*, dim, steps, every, threads, seed, scale, learning_rate) 
         plain = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
         if value is not None and not plain:
             raise ValueError(f"{name}: expected a finite number > 0, got {value!r}")
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise ValueError(f"seed: expected a whole number from 0 to 2^63 - 1, got {seed!r}")
+    require_seed(seed)
 
 
 def _require_start(

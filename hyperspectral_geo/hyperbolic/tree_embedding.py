@@ -11,7 +11,7 @@ from torch import Tensor
 from hyperspectral_geo.hyperbolic.embedding import HopEmbedding
 from hyperspectral_geo.hyperbolic.forest import Forest
 from hyperspectral_geo.hyperbolic.graph import HopGraph
-from hyperspectral_geo.hyperbolic.objective import require_counts
+from hyperspectral_geo.hyperbolic.objective import require_counts, require_seed
 
 __all__ = ["embed_tree", "tree_learning_rate"]
 
@@ -69,8 +69,7 @@ def embed_tree(graph: HopGraph, *, dim: int = 10, seed: int = 0) -> HopEmbedding
     require_counts(dim=dim)
     if dim < 2:
         raise ValueError(f"dim: expected at least 2, got {dim}: on a line only two caps have room")
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise ValueError(f"seed: expected a whole number from 0 to 2^63 - 1, got {seed!r}")
+    require_seed(seed)
     if len(graph) == 0:
         raise ValueError("graph: expected nodes, got none")
     caps = _Caps.of(Forest.of(graph), dim - 1)
