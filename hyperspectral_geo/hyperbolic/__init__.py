@@ -1,6 +1,7 @@
 """Hop distances: graphs of concepts, how many hops lie between them, and spaces whose distances are these hops."""
 
 from hyperspectral_geo.hyperbolic.bfs import bfs
+from hyperspectral_geo.hyperbolic.disk_layout import disk_layout
 from hyperspectral_geo.hyperbolic.embedding import HopEmbedding
 from hyperspectral_geo.hyperbolic.entailment_cones import EntailmentCones
 from hyperspectral_geo.hyperbolic.export import to_parquet, to_projector, to_word2vec
@@ -9,6 +10,7 @@ from hyperspectral_geo.hyperbolic.graph import HopGraph
 from hyperspectral_geo.hyperbolic.graph_files import read_graph, write_graph
 from hyperspectral_geo.hyperbolic.graph_formats import to_networkx, to_pyg
 from hyperspectral_geo.hyperbolic.hop_counts import hop_counts
+from hyperspectral_geo.hyperbolic.hop_factors import HopFactors, hop_factors
 from hyperspectral_geo.hyperbolic.hop_regression import HopRegression
 from hyperspectral_geo.hyperbolic.hop_scores import HopScores, hop_scores
 from hyperspectral_geo.hyperbolic.hop_store import HopStore
@@ -65,6 +67,9 @@ __all__ = [
     "routing_success",
     "Route",
     "RoutingScore",
+    "hop_factors",
+    "HopFactors",
+    "disk_layout",
     "to_word2vec",
     "to_projector",
     "to_parquet",
