@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -56,6 +57,11 @@ def train(
     weights: Weights = None,
     certain: Certain = None,
     hold_out: Annotated[float, typer.Option(help="Share of pairs kept from training, for eval.", min=0)] = 0.0,
+    constraints: Annotated[
+        Path | None, typer.Option(help="What people say of distances, JSON lines; see the guide to feedback.")
+    ] = None,
+    trust: Annotated[float, typer.Option(help="Weight of what people say beside the hops of the graph.")] = 1.0,
+    conflicts: Annotated[str, typer.Option(help="Contradictory statements: refuse, or weigh by strength.")] = "refuse",
     checkpoint: Annotated[
         Path | None, typer.Option(help="Keep the state in this folder; signals save before they stop.")
     ] = None,
@@ -74,7 +80,7 @@ def train(
         raise ValueError("--resume: expected --checkpoint DIR beside it, to go on from; add it")
     require_target("--out", out)
     objective = objective or usual_objective(graph)
-    _require_hops(objective, hold_out=hold_out, forms=forms, undirected=undirected)
+    _require_hops(objective, hold_out=hold_out, forms=forms, undirected=undirected, constraints=constraints)
     links = read_hop_graph(
         graph, directed=not undirected, weights=weights, certain=certain, closure=objective == "links"
     )
@@ -83,7 +89,8 @@ def train(
             f"--weights: expected lengths with --objective hops, got {objective}, which ranks links and knows no "
             "lengths; pass --weights ignore"
         )
-    goal = _objective(objective, links, hold_out, seed)
+    links, said = _heard(links, constraints, trust, conflicts)
+    goal = [(1.0, _objective(objective, links, hold_out, seed)), *said]
     start = None
     if (objective, geometry) == ("tree", "hyperbolic"):
         start, learning_rate = _laid_out(links, dim, seed, learning_rate)
@@ -130,7 +137,32 @@ def train(
         typer.echo(f"{out}: {_described(model)}")
 
 
-def _require_hops(objective: str, *, hold_out: float, forms: bool, undirected: bool) -> None:
+def _heard(
+    graph: HopGraph, path: Path | None, trust: float, conflicts: str
+) -> tuple[HopGraph, list[tuple[float, Objective]]]:
+    """The graph with people's lengths of links, and what else they say as a part of the loss."""
+    if path is None:
+        return graph, []
+    from hyperspectral_geo.hyperbolic.feedback.constraint import Link
+    from hyperspectral_geo.hyperbolic.feedback.constraint_file import read_constraints
+    from hyperspectral_geo.hyperbolic.feedback.constraint_loss import ConstraintLoss
+    from hyperspectral_geo.hyperbolic.feedback.contradictions import require_consistent
+    from hyperspectral_geo.hyperbolic.feedback.reweighting import reweighted
+
+    if not 0 < trust < math.inf:
+        raise ValueError(f"--trust: expected a finite number > 0, got {trust}")
+    said = read_constraints(path, names=graph.names)
+    require_consistent(
+        said,
+        conflicts=conflicts,  # pyright: ignore[reportArgumentType]
+        directed=graph.directed,
+    )
+    loss = ConstraintLoss(said, conflicts=conflicts)  # pyright: ignore[reportArgumentType]
+    only_links = all(isinstance(one, Link) for one in said)
+    return reweighted(graph, said), [] if only_links else [(trust, loss)]
+
+
+def _require_hops(objective: str, *, hold_out: float, forms: bool, undirected: bool, constraints: Path | None) -> None:
     """Refuse an unknown objective, and what only regression of hops makes something of."""
     if objective not in ("hops", "links", "tree"):
         raise ValueError(f"--objective: expected hops or links or tree, got {objective!r}")
@@ -138,6 +170,8 @@ def _require_hops(objective: str, *, hold_out: float, forms: bool, undirected: b
         raise ValueError("--undirected: expected links from child to parent for --objective tree; leave it out")
     if objective == "hops":
         return
+    if constraints is not None:
+        raise ValueError(f"--constraints: expected with --objective hops, got {objective}, which knows no hops")
     if hold_out:
         raise ValueError("--hold-out: expected with --objective hops; links are ranked all of them, leave it out")
     if forms:

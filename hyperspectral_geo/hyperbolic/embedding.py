@@ -19,7 +19,7 @@ from hyperspectral_geo.hyperbolic.geometry import (
     require_geometry,
 )
 from hyperspectral_geo.hyperbolic.pair_scores import Ends, PairScores
-from hyperspectral_geo.hyperbolic.provenance import Provenance
+from hyperspectral_geo.hyperbolic.provenance import Adjusted, Provenance
 from hyperspectral_geo.hyperbolic.readout import Staircase
 from hyperspectral_geo.hyperbolic.similar_names import similar_names
 from hyperspectral_geo.hyperbolic.step_forms import feature_count, quadratic_features
@@ -52,6 +52,7 @@ class HopEmbedding:
         readout: the staircase from scores to hops.
         forms: M_k, (K, f, f) with f = d + 2 + d(d + 1)/2; needs scalars and the read-out.
         provenance: what it was trained on and how, where that is known.
+        adjusted: by which answers of people it was changed after training, if by any.
 
     Raises:
         ValueError: if names repeat, parts are missing that others need, shapes or dtypes differ, or a number is not
@@ -68,6 +69,7 @@ class HopEmbedding:
     readout: Staircase | None = None
     forms: Float[Tensor, "k f f"] | None = None
     provenance: Provenance | None = None
+    adjusted: Adjusted | None = None
 
     def __post_init__(self) -> None:
         require_geometry(self.geometry)

@@ -7,24 +7,15 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from hyperspectral_geo.hyperbolic.geometry import pairwise_distance, points_from_tangents, rowwise_distance
 from hyperspectral_geo.hyperbolic.graph import HopGraph
 from hyperspectral_geo.hyperbolic.hop_pairs import Held, HopPairs, hop_pairs
 from hyperspectral_geo.hyperbolic.hop_store import HopStore
 from hyperspectral_geo.hyperbolic.landmarks import HopSamples
-from hyperspectral_geo.hyperbolic.objective import (
-    Objective,
-    PreparedObjective,
-    concept_gradients,
-    require_counts,
-    require_shares,
-)
-from hyperspectral_geo.hyperbolic.parameters import Gradient, HopParameters, summed_rows
-from hyperspectral_geo.hyperbolic.readout import Staircase
-from hyperspectral_geo.hyperbolic.step_forms import form_scores, quadratic_features, rowwise_form_scores
+from hyperspectral_geo.hyperbolic.objective import Objective, PreparedObjective, require_counts, require_shares
+from hyperspectral_geo.hyperbolic.pair_leaves import PairLeaves
+from hyperspectral_geo.hyperbolic.parameters import Gradient, HopParameters
 
 __all__ = ["HopRegression"]
 
@@ -97,7 +88,7 @@ class _Prepared(PreparedObjective):
 
     def step(self, parameters: HopParameters, generator: torch.Generator) -> tuple[float, dict[str, Gradient]]:
         rows, columns, true, real, paired = self.source.draw(generator)
-        leaves = _Leaves(parameters, rows, columns, paired=paired)
+        leaves = PairLeaves(parameters, rows, columns, paired=paired)
         with torch.enable_grad():
             predicted, first = leaves.predicted(parameters)
             loss = self._loss(predicted, true, real, parameters.unit)
@@ -117,53 +108,3 @@ class _Prepared(PreparedObjective):
         beyond = (true > _LINKED).to(first.dtype)
         surprise = torch.nn.functional.binary_cross_entropy_with_logits(first, beyond, reduction="none")
         return (real * surprise).sum() / real.sum().clamp_min(1)
-
-
-class _Leaves:
-    """The rows of a block, or of pairs, as leaves of autograd."""
-
-    def __init__(self, parameters: HopParameters, rows: Tensor, columns: Tensor, *, paired: bool) -> None:
-        tables = parameters.tables
-        self.rows, self.columns, self.paired = rows, columns, paired
-        self.leaving = tables["tangents"][rows].requires_grad_()
-        self.reached = tables.get("targets", tables["tangents"])[columns].requires_grad_()
-        ends = {"outgoing": rows, "incoming": columns}
-        self.scalars = {name: tables[name][at].requires_grad_() for name, at in ends.items() if name in tables}
-        self.shared = {name: tensor.clone().requires_grad_() for name, tensor in parameters.shared.items()}
-
-    def predicted(self, parameters: HopParameters) -> tuple[Float[Tensor, "*pairs"], Float[Tensor, "*pairs"] | None]:
-        """Distances, and the logit of the read-out's first step where there is a read-out."""
-        if not parameters.read:
-            return self._scores(parameters), None
-        edges, slopes = self.shared["thresholds"], self.shared["log_slopes"]
-        score = self._scores(parameters)
-        if "forms" in self.shared:
-            logits = Staircase(edges, slopes).logits(score + self._form_scores())
-            return 1 + logits.sigmoid().sum(0), logits[0]
-        return Staircase(edges, slopes)(score), slopes[0].exp() * (score - edges[0])
-
-    def _scores(self, parameters: HopParameters) -> Float[Tensor, "*pairs"]:
-        x, y = (points_from_tangents(z, parameters.geometry) for z in (self.leaving, self.reached))
-        distance = (rowwise_distance if self.paired else pairwise_distance)(x, y, parameters.geometry)
-        score = self.shared["log_scale"].exp() * distance
-        if "outgoing" not in self.scalars:
-            return score
-        outgoing = self.scalars["outgoing"]
-        return score + (outgoing if self.paired else outgoing[:, None]) + self.scalars["incoming"]
-
-    def _form_scores(self) -> Float[Tensor, "k *pairs"]:
-        left = quadratic_features(self.leaving, self.scalars["outgoing"])
-        right = quadratic_features(self.reached, self.scalars["incoming"])
-        return (rowwise_form_scores if self.paired else form_scores)(left, right, self.shared["forms"])
-
-    def gradients(self, parameters: HopParameters) -> dict[str, Gradient]:
-        assert self.leaving.grad is not None
-        assert self.reached.grad is not None
-        found = concept_gradients(
-            parameters, self.rows, self.columns, tangents=self.leaving.grad, targets=self.reached.grad
-        )
-        for name, at in (("outgoing", self.rows), ("incoming", self.columns)):
-            leaf = self.scalars.get(name)
-            if leaf is not None and leaf.grad is not None:
-                found[name] = summed_rows(at, leaf.grad)
-        return found | {n: Gradient(None, leaf.grad) for n, leaf in self.shared.items() if leaf.grad is not None}

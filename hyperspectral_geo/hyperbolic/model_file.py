@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,19 @@ from torch import Tensor
 from hyperspectral_geo.atomic_write import write_atomically
 from hyperspectral_geo.hyperbolic.embedding import HopEmbedding
 from hyperspectral_geo.hyperbolic.geometry import GEOMETRIES
-from hyperspectral_geo.hyperbolic.provenance import Provenance
+from hyperspectral_geo.hyperbolic.provenance import Adjusted, Provenance
 from hyperspectral_geo.hyperbolic.readout import Staircase
 from hyperspectral_geo.tensor_file import TensorFile, parse_json, refuse_plainly
 
-__all__ = ["packed_names", "read_model", "unpacked_names", "write_model"]
+__all__ = [
+    "model_bytes",
+    "packed_model",
+    "packed_names",
+    "read_model",
+    "unpacked_model",
+    "unpacked_names",
+    "write_model",
+]
 
 _MARKER = "hyperspectral_geo"
 _FORMAT = "hop embedding 1"
@@ -29,18 +39,30 @@ def write_model(path: Path, model: HopEmbedding) -> Path:
     """Write an embedding; what stood at ``path`` before stays until the new file is whole."""
     if not model.names:
         raise ValueError(f"{path}: expected a model with concepts, got none; there is nothing to save")
+    return write_atomically(path, model_bytes(model))
+
+
+def model_bytes(model: HopEmbedding) -> bytes:
+    """The whole file of a model, which its digest is taken of: equal models give equal bytes."""
+    tensors, record = packed_model(model)
+    return save(tensors, metadata={_MARKER: json.dumps({"format": _FORMAT, **record})})
+
+
+def packed_model(model: HopEmbedding) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """A model as tensors that share no memory, and as a JSON object."""
     tensors = {name: getattr(model, name) for name in _TABLES if getattr(model, name) is not None}
     if model.readout is not None:
         tensors |= {name: getattr(model.readout, name) for name in _STAIRS}
     if model.forms is not None:
         tensors["forms"] = model.forms
     tensors["names"], tensors["name_ends"] = packed_names(model.names)
-    record: dict[str, Any] = {"format": _FORMAT, "geometry": model.geometry, "scale": model.scale}
+    record: dict[str, Any] = {"geometry": model.geometry, "scale": model.scale}
     if model.provenance is not None:
         record["provenance"] = model.provenance.as_record()
+    if model.adjusted is not None:
+        record["adjusted"] = asdict(model.adjusted)
     # clones, since the format refuses tensors that share memory, such as targets that are the tangents
-    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    return write_atomically(path, save(plain, metadata={_MARKER: json.dumps(record)}))
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, record
 
 
 def read_model(path: Path) -> HopEmbedding:
@@ -59,23 +81,35 @@ def read_model(path: Path) -> HopEmbedding:
     record = parse_json(file.metadata.get(_MARKER, "{}").encode(), path, refuse_plainly, what="metadata")
     if record.get("format") != _FORMAT:
         raise refuse_plainly(path, None, f"expected a saved hop embedding, got {record.get('format')!r:.40}")
-    needed = {"tangents", "names", "name_ends"}
-    if not needed <= set(file) <= needed | {*_TABLES, *_STAIRS, "forms"}:
-        raise refuse_plainly(path, None, f"expected tensors {', '.join(sorted(needed))}, got {sorted(file)!r:.120}")
-    geometry, scale = record.get("geometry"), record.get("scale")
-    if geometry not in GEOMETRIES or isinstance(scale, bool) or not isinstance(scale, int | float):
-        raise refuse_plainly(path, None, f"expected a geometry and a scale, got {geometry!r:.40}, {scale!r:.40}")
     try:
-        names = unpacked_names(file["names"], file["name_ends"])
-        stairs = Staircase(*(file[name] for name in _STAIRS)) if not file.keys().isdisjoint(_STAIRS) else None
-        tables = {name: file[name] for name in _TABLES if name in file}
-        forms = file["forms"] if "forms" in file else None  # noqa: SIM401
-        made = Provenance.from_record(record["provenance"]) if "provenance" in record else None
-        return HopEmbedding(
-            names, geometry=geometry, scale=float(scale), readout=stairs, forms=forms, provenance=made, **tables
-        )
+        return unpacked_model(file, record)
     except (ValueError, KeyError, OverflowError) as error:
         raise refuse_plainly(path, None, f"its parts do not fit each other ({error}); save the model again") from error
+
+
+def unpacked_model(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> HopEmbedding:
+    """What ``packed_model`` packed. Raises ``ValueError`` for what it cannot have packed."""
+    needed = {"tangents", "names", "name_ends"}
+    if not needed <= set(tensors) <= needed | {*_TABLES, *_STAIRS, "forms"}:
+        raise ValueError(f"expected tensors {', '.join(sorted(needed))}, got {sorted(tensors)!r:.120}")
+    geometry, scale = record.get("geometry"), record.get("scale")
+    if geometry not in GEOMETRIES or isinstance(scale, bool) or not isinstance(scale, int | float):
+        raise ValueError(f"expected a geometry and a scale, got {geometry!r:.40}, {scale!r:.40}")
+    names = unpacked_names(tensors["names"], tensors["name_ends"])
+    stairs = Staircase(*(tensors[name] for name in _STAIRS)) if not tensors.keys().isdisjoint(_STAIRS) else None
+    tables = {name: tensors[name] for name in _TABLES if name in tensors}
+    forms = tensors["forms"] if "forms" in tensors else None  # noqa: SIM401
+    made = Provenance.from_record(record["provenance"]) if "provenance" in record else None
+    return HopEmbedding(
+        names,
+        geometry=geometry,
+        scale=float(scale),
+        readout=stairs,
+        forms=forms,
+        provenance=made,
+        adjusted=Adjusted.from_record(record["adjusted"]) if "adjusted" in record else None,
+        **tables,
+    )
 
 
 def packed_names(names: tuple[str, ...]) -> tuple[Tensor, Tensor]:

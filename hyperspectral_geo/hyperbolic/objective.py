@@ -19,13 +19,19 @@ class PreparedObjective(ABC):
 
     Attributes:
         pairs: how many pairs of concepts it has measured since it was made.
+        needs_start: whether it refers to where a start has its concepts.
     """
 
     pairs: int = 0
+    needs_start: bool = False
 
     @abstractmethod
     def form(self, graph: HopGraph) -> dict[str, Any]:
         """The model that the objective is made for: arguments of ``HopParameters.initial``, and a learning rate."""
+
+    def begin(self, parameters: HopParameters) -> Tensor | None:
+        """Called once, before the first step; returns the numbers of concepts whose rows stay as they now are."""
+        return None
 
     @abstractmethod
     def step(self, parameters: HopParameters, generator: torch.Generator) -> tuple[float, dict[str, Gradient]]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from hyperspectral_geo.hyperbolic.graph import HopGraph
 from hyperspectral_geo.hyperbolic.hop_store import graph_hash
 
-__all__ = ["Goal", "Provenance"]
+__all__ = ["Adjusted", "Goal", "Provenance"]
 
 Goal = Literal["hops", "links", "tree"]
 """``"hops"``: distances are hop counts or lengths; ``"links"``: links rank first; ``"tree"``: ancestors do."""
@@ -87,6 +87,39 @@ class Provenance:
         known = {field.name for field in fields(cls)}
         if not isinstance(record, Mapping) or set(record) != known:
             raise ValueError(f"provenance: expected {', '.join(sorted(known))}, got {record!r:.80}")
+        return cls(**record)
+
+
+@dataclass(frozen=True)
+class Adjusted:
+    """From which model people's answers made this one.
+
+    Attributes:
+        base: SHA-256 of the file of the model before any answer.
+        answers: SHA-256 of the answers it follows, as ``answers_digest`` gives it.
+        count: how many these are, from 1.
+
+    Raises:
+        ValueError: for anything else, naming it.
+    """
+
+    base: str
+    answers: str
+    count: int
+
+    def __post_init__(self) -> None:
+        for name in ("base", "answers"):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not _HASH.fullmatch(value):
+                raise ValueError(f"adjusted: expected as {name} 64 hexadecimal digits, got {value!r:.40}")
+        if type(self.count) is not int or not 1 <= self.count < 2**63:
+            raise ValueError(f"adjusted: expected as count a whole number from 1, got {self.count!r:.40}")
+
+    @classmethod
+    def from_record(cls, record: object) -> Adjusted:
+        """What ``dataclasses.asdict`` gave. Raises ``ValueError`` for anything else."""
+        if not isinstance(record, Mapping) or set(record) != {"base", "answers", "count"}:
+            raise ValueError(f"adjusted: expected answers, base, count, got {record!r:.80}")
         return cls(**record)
 
 

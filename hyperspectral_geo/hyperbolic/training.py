@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from hyperspectral_geo.hyperbolic.hop_regression import HopRegression
 from hyperspectral_geo.hyperbolic.objective import Objective, require_counts, require_seed
 from hyperspectral_geo.hyperbolic.parameters import HopParameters
 from hyperspectral_geo.hyperbolic.processes import joined_processes
+from hyperspectral_geo.hyperbolic.thread_count import torch_threads
 from hyperspectral_geo.hyperbolic.training_loop import train
 from hyperspectral_geo.hyperbolic.training_run import Training, step_generator
 
@@ -113,6 +113,8 @@ def fit(
     if (scalars or readout) and not any(part.moves_scores for _, part in parts):
         raise ValueError("scalars, readout: no objective here trains them; add HopRegression() or leave them out")
     prepared = [(weight, part.prepare(graph)) for weight, part in parts]
+    if start is None and any(part.needs_start for _, part in prepared):
+        raise ValueError("start: expected one, whose concepts are pinned, got none; pass it, or pins with a point")
     chosen = {"two_points": two_points, "scalars": scalars, "steps": readout, "dtype": dtype}
     form = {**prepared[0][1].form(graph), **{k: v for k, v in chosen.items() if v is not None}}
     if form.get("steps") if start is None else start.readout is not None:
@@ -135,7 +137,7 @@ def fit(
         _require_start(start, graph, parts, dim=dim, geometry=geometry, own=own)
         parameters = HopParameters.of(start, scale=scale or start.scale, unit=form.get("unit", 1.0))
         run["start"] = parameters.digest()
-    with joined_processes() as together, _threads(threads):
+    with joined_processes() as together, torch_threads(threads):
         training = Training(
             prepared, parameters, steps=steps, rate=rate, seed=seed, widen=dtype is None, together=together
         )
@@ -151,16 +153,6 @@ def fit(
             resume=resume,
         )
     return training.parameters.embedding(graph.names)
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _weighted(objective: Objective | Sequence[tuple[float, Objective]]) -> list[tuple[float, Objective]]:

@@ -49,6 +49,8 @@ class Training:
         self.objectives = objectives
         self.parameters = parameters
         self.together = together or Processes()
+        held = [rows for _, one in objectives if (rows := one.begin(parameters)) is not None]
+        self.held = torch.cat(held) if held else None
         self.adam = RowAdam(parameters.all(), rates=parameters.rates)
         self.steps, self.rate, self.seed, self.widen = steps, rate, seed, widen
         self.taken = self.skipped = self.in_a_row = 0
@@ -113,7 +115,8 @@ class Training:
             total += weight * loss
             for name, (rows, value) in gradients.items():
                 found.setdefault(name, []).append(Gradient(rows, value if weight == 1 else weight * value))
-        return self.together.averaged(total, {name: _added(parts) for name, parts in found.items()})
+        added = {name: _without(_added(parts), self.held) for name, parts in found.items()}
+        return self.together.averaged(total, added)
 
     def _widen_where_needed(self) -> None:
         """Over to float64 once eps·e^{2r}, the error of cosh d, exceeds a thousandth."""
@@ -137,6 +140,14 @@ def _added(parts: list[Gradient]) -> Gradient:
     if parts[0].rows is None:
         return Gradient(None, torch.stack([part.value for part in parts]).sum(0))
     return summed_rows(torch.cat([p.rows for p in parts if p.rows is not None]), torch.cat([p.value for p in parts]))
+
+
+def _without(gradient: Gradient, held: Tensor | None) -> Gradient:
+    """The gradient of the rows that may move."""
+    if held is None or gradient.rows is None:
+        return gradient
+    free = ~torch.isin(gradient.rows, held)
+    return Gradient(gradient.rows[free], gradient.value[free])
 
 
 def step_generator(seed: int, step: int, number: int, rank: int = 0) -> torch.Generator:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hyperspectral_geo.plotting.attribution import attribution_bars
+    from hyperspectral_geo.plotting.feedback_curve import feedback_curve
     from hyperspectral_geo.plotting.geodesic import disk_distance, geodesic_arc
     from hyperspectral_geo.plotting.heatmap import angle_heatmap
     from hyperspectral_geo.plotting.hops import hop_scatter
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "poincare_disk",
     "hop_scatter",
+    "feedback_curve",
     "angle_heatmap",
     "scree_plot",
     "attribution_bars",
@@ -33,6 +35,7 @@ __all__ = [
 _HOME = {
     "poincare_disk": "poincare",
     "hop_scatter": "hops",
+    "feedback_curve": "feedback_curve",
     "angle_heatmap": "heatmap",
     "scree_plot": "scree",
     "attribution_bars": "attribution",
