@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hyperspectral_geo import __version__
-from hyperspectral_geo.cli import bench, convert, data, demo, doctor, hops, inspect, merge
+from hyperspectral_geo.cli import bench, convert, data, demo, doctor, explore, hops, inspect, kg, merge
 
 __all__ = ["app", "main"]
 
@@ -26,6 +26,8 @@ app.command()(inspect.inspect)
 app.command()(merge.merge)
 app.command()(convert.convert)
 app.add_typer(hops.app, name="hops")
+app.add_typer(kg.app, name="kg")
+app.command()(explore.explore)
 app.add_typer(data.app, name="data")
 app.command()(bench.bench)
 app.command()(doctor.doctor)

@@ -23,6 +23,9 @@ TABLES = {
     "hop-nouns": "all nouns of WordNet in 10, 5 and 2 dimensions: half an hour",
     "hop-taxonomy": "NCBI's 2.6 million taxa in ten dimensions, hyperbolic beside Euclidean: half an hour",
     "hop-graphs": "power grids, social networks and hierarchies in four geometries: distortion and neighbours",
+    "hop-text": "pages that no model has seen, placed by their text: half an hour",
+    "kg": "link prediction in WN18RR, FB15k-237, CoDEx-S, UMLS and kinships, hyperbolic beside Euclidean",
+    "people": "next clicks of people on Wikispeedia, and a cycle of answers: what human input is worth",
     "hop-speed": "breadth-first search beside scipy, and the parser of MediaWiki dumps, at ten million links",
     "merge-minilm": "four real LoRA experts of a sentence encoder, merged",
 }

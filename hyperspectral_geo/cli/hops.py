@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hyperspectral_geo.cli import feedback
 from hyperspectral_geo.cli.hop_judging import evaluate
 from hyperspectral_geo.cli.hop_sources import (
     GRAPH_HELP,
@@ -21,6 +22,8 @@ from hyperspectral_geo.cli.hop_sources import (
     require_target,
 )
 from hyperspectral_geo.cli.hop_training import train
+from hyperspectral_geo.cli.placing import place, texts
+from hyperspectral_geo.cli.shown import shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,11 +34,13 @@ if TYPE_CHECKING:
 __all__ = ["app", "distance", "export", "neighbors", "path", "plot"]
 
 _NAMED = 30
-_SHOWN = 200
 
 app = typer.Typer(help="Hop distances: train, judge and use models of them.", no_args_is_help=True)
 app.command()(train)
 app.command("eval")(evaluate)
+app.command()(texts)
+app.command()(place)
+app.add_typer(feedback.app, name="feedback")
 
 Model = Annotated[Path, typer.Argument(help="What `hsgeo hops train` wrote.")]
 Graph = Annotated[str, typer.Argument(help=GRAPH_HELP)]
@@ -55,7 +60,7 @@ def neighbors(
     from hyperspectral_geo.hyperbolic.neighbors import neighbors
 
     for found in neighbors(_load(model), name, k, direction="in" if into else "out"):
-        typer.echo(f"{found.distance:8.3f}  {_shown(found.name)}")
+        typer.echo(f"{found.distance:8.3f}  {shown(found.name)}")
 
 
 @app.command()
@@ -94,7 +99,7 @@ def path(
         typer.echo("no way leads there")
         raise typer.Exit(1)
     way = route(found, links, source, target, most=most)
-    typer.echo(" → ".join(map(_shown, way.names)))
+    typer.echo(" → ".join(map(shown, way.names)))
     if links.lengths is None:
         typer.echo(f"{way.hops} links, {way.stopped}; the shortest way has {least:.0f}")
     else:
@@ -203,9 +208,3 @@ def _missing_glyphs_counted() -> Iterator[None]:
             warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
     if missing:
         typer.echo(f"{len(missing)} letters in names are not in the picture's font; boxes stand for them", err=True)
-
-
-def _shown(name: str) -> str:
-    """A name that cannot move the cursor of a terminal, nor fill it."""
-    cut = name if len(name) <= _SHOWN else name[: _SHOWN - 1] + "…"
-    return "".join(c if c.isprintable() else "\ufffd" for c in cut)

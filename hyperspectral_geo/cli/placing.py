@@ -72,6 +72,8 @@ def place(
 
     if (text is None) == (file is None):
         raise ValueError("text: expected either a text or --file, got both or neither; pass one")
+    if title is not None and file is not None:
+        raise ValueError("--title: expected beside a text, got it beside --file, whose pages have titles; leave it out")
     if known_texts is not None and title is None and file is None:
         raise ValueError("--known-texts: expected --title beside it, which is looked for in them; add it")
     if extended is not None:
@@ -94,7 +96,7 @@ def place(
 def _given(text: str | None, title: str | None) -> dict[str, str]:
     import sys
 
-    return {title or "text 1": sys.stdin.read() if text == "-" else text or ""}
+    return {"text 1" if title is None else title: sys.stdin.read() if text == "-" else text or ""}
 
 
 def _record(found: Placement, page: int, k: int) -> dict[str, Any]:

@@ -9,8 +9,10 @@ if TYPE_CHECKING:
     from .catalogue import CATALOGUE, find_data_set
     from .edge_list import EdgeList, read_edge_list
     from .emoji import EmojiPairs, load_emoji
+    from .knowledge_graph import KnowledgeGraph, load_knowledge_graph
     from .locate import dataset_path, shared_data_path
     from .mediawiki import PageLinks, iterate_rows, read_links
+    from .page_texts import read_page_texts
     from .taxonomy import Taxonomy, load_taxonomy
     from .wikispeedia import Walk, Wikispeedia, article_text, load_categories, load_walks, load_wikispeedia
     from .wordnet import WordNet, load_wordnet, transitive_closure
@@ -19,6 +21,7 @@ __all__ = [
     "CATALOGUE",
     "EdgeList",
     "EmojiPairs",
+    "KnowledgeGraph",
     "PageLinks",
     "Taxonomy",
     "Walk",
@@ -30,12 +33,14 @@ __all__ = [
     "iterate_rows",
     "load_categories",
     "load_emoji",
+    "load_knowledge_graph",
     "load_taxonomy",
     "load_walks",
     "load_wikispeedia",
     "load_wordnet",
     "read_edge_list",
     "read_links",
+    "read_page_texts",
     "shared_data_path",
     "transitive_closure",
 ]
@@ -44,6 +49,7 @@ _HOME = {
     "CATALOGUE": "catalogue",
     "EdgeList": "edge_list",
     "EmojiPairs": "emoji",
+    "KnowledgeGraph": "knowledge_graph",
     "PageLinks": "mediawiki",
     "Taxonomy": "taxonomy",
     "Walk": "wikispeedia",
@@ -55,12 +61,14 @@ _HOME = {
     "iterate_rows": "mediawiki",
     "load_categories": "wikispeedia",
     "load_emoji": "emoji",
+    "load_knowledge_graph": "knowledge_graph",
     "load_taxonomy": "taxonomy",
     "load_walks": "wikispeedia",
     "load_wikispeedia": "wikispeedia",
     "load_wordnet": "wordnet",
     "read_edge_list": "edge_list",
     "read_links": "mediawiki",
+    "read_page_texts": "page_texts",
     "shared_data_path": "locate",
     "transitive_closure": "wordnet",
 }

@@ -82,6 +82,8 @@ def _pages(path: Path) -> Iterator[tuple[int, str, str]]:
 def _page(raw: bytes, where: str) -> tuple[str, str]:
     try:
         page = json.loads(raw.decode("utf-8-sig"))
+        if b"\\u" in raw:  # an escape may be half of a character, which no text can hold
+            json.dumps(page, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{where}: expected a JSON object, got {str(error)[:80]}; one page a line") from error
     right = isinstance(page, dict) and all(isinstance(page.get(key), str) for key in ("title", "text"))
