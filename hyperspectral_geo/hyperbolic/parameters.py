@@ -147,6 +147,7 @@ class HopParameters:
             readout=stairs,
             forms=self.shared["forms"].clone() if "forms" in self.shared else None,
             provenance=None,
+            adjusted=None,
             **tables,
         )
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from hyperspectral_geo.hyperbolic.embedding import HopEmbedding
 from hyperspectral_geo.hyperbolic.graph import HopGraph
+from hyperspectral_geo.hyperbolic.objective import require_seed
 from hyperspectral_geo.hyperbolic.text.familiar_words import FamiliarWords
 from hyperspectral_geo.hyperbolic.text.fold_in import fold_in
 from hyperspectral_geo.hyperbolic.text.page_rows import PageRows
@@ -78,10 +79,14 @@ class TextHopEncoder:
             progress: called with what is done next.
 
         Raises:
-            ValueError: if names differ, a page has no text, a text has no words, or vectors have another shape.
+            ValueError: if names differ, links have lengths, a page has no text, a text has no words, vectors have
+                another shape or are all the same, or no page links to another that it mentions or is like.
         """
+        require_seed(seed)
         if model.names != graph.names:
             raise ValueError("graph: expected the pages of the model in its order, got others; pass what it was fit to")
+        if graph.lengths is not None:
+            raise ValueError("graph: expected links that count as one hop each, got lengths; fit a model to hop counts")
         missing = [name for name in graph.names if name not in texts]
         if missing:
             raise ValueError(
@@ -92,13 +97,15 @@ class TextHopEncoder:
         known = list(require_texts([texts[name] for name in graph.names], graph.names))
         say("vectors of the texts")
         encoder = Tfidf.fit(known) if vectors is None else vectors
-        given = encoder.float() if isinstance(encoder, Tensor) else encoder.encode(known)
-        _require_vectors(given, len(known))
+        given = _checked_vectors(
+            encoder.encode(known) if isinstance(encoder, Tfidf | SentenceEncoder) else encoder, len(known)
+        )
+        pages = PageRows.of(model)
+        head = TextHead.distilled(pages, given)  # which refuses vectors that teach nothing before the longer work
         say("titles in the texts, and how probable a link is")
         links = TextLinks.fit(graph, known, given, seed=seed)
         say("from vectors to points")
-        pages = PageRows.of(model)
-        head = TextHead.distilled(pages, given).trained(pages, given, LandmarkHops.of(graph, seed=seed), seed=seed)
+        head = head.trained(pages, given, LandmarkHops.of(graph, seed=seed), seed=seed)
         own = None if isinstance(encoder, Tensor) else encoder
         return cls(model, links, head, FamiliarWords.of(known), own)
 
@@ -116,7 +123,7 @@ class TextHopEncoder:
 
         Args:
             texts: of the new pages, each with at least a word.
-            titles: of the new pages; without them they are called "text 1", "text 2", ….
+            titles: of the new pages, each another; without them they are called "text 1", "text 2", ….
             vectors: of these texts, where the encoder was fit to given vectors.
             known_texts: title → text of the known pages, to be searched for the new titles: that tells which of them
                 would link to the new pages. Without them, or without titles, links to a new page are guessed from its
@@ -125,18 +132,16 @@ class TextHopEncoder:
             seed: of the pages that rows are checked by in each step.
 
         Raises:
-            ValueError: for texts without words, numbers that differ, or vectors of another dimension.
+            ValueError: for texts without words, numbers that differ, vectors of another dimension, or known texts of
+                other pages.
         """
-        names = tuple(titles) if titles is not None else tuple(f"text {i + 1}" for i in range(len(texts)))
-        if len(set(names)) != len(names):
-            raise ValueError("titles: expected a different one for each text; number the repeated ones")
+        require_seed(seed)
+        names = _names(texts, titles)
         given = list(require_texts(texts, names))
         found = self._vectors(given, vectors)
         start = self.head.rows(found)
-        searched = None if known_texts is None else [known_texts.get(name, "") for name in self.model.names]
-        links = self.links.links(
-            [None] * len(given) if titles is None else list(titles), given, found, known_texts=searched
-        )
+        searched = None if known_texts is None else self._searched(known_texts)
+        links = self.links.links([None] * len(given) if titles is None else names, given, found, known_texts=searched)
         hops = links.hops(self.links.graph)
         goal = PlacementGoal(hops.out, hops.into.T, links.out, links.into.T)
         rows = fold_in(PageRows.of(self.model), start, goal, steps=steps, seed=seed)
@@ -161,16 +166,44 @@ class TextHopEncoder:
             raise ValueError("vectors: the encoder makes its own; leave them out")
         if vectors is None and self.encoder is None:
             raise ValueError("vectors: expected those of the texts, as this was fit to given vectors; pass them")
-        found = vectors.float() if vectors is not None else self.encoder.encode(texts)  # pyright: ignore[reportOptionalMemberAccess]
-        _require_vectors(found, len(texts), len(self.head.center))
+        found = vectors if self.encoder is None else self.encoder.encode(texts)
+        return _checked_vectors(found, len(texts), len(self.head.center))
+
+    def _searched(self, known_texts: Mapping[str, str]) -> list[str]:
+        """Texts of the known pages in the model's order; empty ones for pages of which there is none."""
+        if not isinstance(known_texts, Mapping):
+            raise ValueError(f"known_texts: expected title → text, got {type(known_texts).__name__}; pass a dict")
+        found = [known_texts.get(name, "") for name in self.model.names]
+        other = next((text for text in found if not isinstance(text, str)), None)
+        if other is not None:
+            raise ValueError(f"known_texts: expected texts, got {type(other).__name__}; decode bytes before")
+        if not any(found):
+            raise ValueError("known_texts: expected texts of the model's pages, got none of them; see model.names")
         return found
 
 
-def _require_vectors(vectors: Tensor, count: int, dim: int | None = None) -> None:
-    right = vectors.ndim == 2 and len(vectors) == count and dim in (None, vectors.shape[-1])
-    if not right or not bool(vectors.isfinite().all()):
+def _names(texts: Sequence[str], titles: Sequence[str] | None) -> tuple[str, ...]:
+    """Titles of new pages, given or made."""
+    if isinstance(texts, str) or isinstance(titles, str):
+        raise ValueError("texts: expected a list, and one of titles, got a single string; put it into a list")
+    if titles is None:
+        return tuple(f"text {i + 1}" for i in range(len(texts)))
+    names = tuple(titles)
+    if not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
+        raise ValueError("titles: expected a different text for each page; number the repeated ones")
+    return names
+
+
+def _checked_vectors(vectors: object, count: int, dim: int | None = None) -> Float[Tensor, "n f"]:
+    """Finite numbers in float32, one row a text."""
+    if not isinstance(vectors, Tensor):
+        raise ValueError(f"vectors: expected a tensor or an encoder, got {type(vectors).__name__}; see torch.as_tensor")
+    found = vectors.float()
+    right = found.ndim == 2 and len(found) == count and dim in (None, found.shape[-1])
+    if not right or not bool(found.isfinite().all()):
         wanted = f"({count}, {'f' if dim is None else dim})"
         raise ValueError(
-            f"vectors: expected finite numbers of shape {wanted}, got {tuple(vectors.shape)}; use the encoder of the "
+            f"vectors: expected finite numbers of shape {wanted}, got {tuple(found.shape)}; use the encoder of the "
             "known texts"
         )
+    return found

@@ -18,9 +18,10 @@ from hyperspectral_geo.hyperbolic.model_file import packed_model, packed_names, 
 from hyperspectral_geo.hyperbolic.text.encoder import TextHopEncoder
 from hyperspectral_geo.hyperbolic.text.familiar_words import FamiliarWords
 from hyperspectral_geo.hyperbolic.text.link_model import LinkModel
-from hyperspectral_geo.hyperbolic.text.mentions import MentionTable
+from hyperspectral_geo.hyperbolic.text.mentions import MentionTable, TitleIndex
 from hyperspectral_geo.hyperbolic.text.missing_links import MissingLinks
-from hyperspectral_geo.hyperbolic.text.pair_features import PageFacts
+from hyperspectral_geo.hyperbolic.text.page_rows import PageRows
+from hyperspectral_geo.hyperbolic.text.pair_features import GROUPS, PageFacts
 from hyperspectral_geo.hyperbolic.text.sentence_encoder import SentenceEncoder
 from hyperspectral_geo.hyperbolic.text.text_head import TextHead
 from hyperspectral_geo.hyperbolic.text.text_links import NEW, TextLinks
@@ -41,12 +42,13 @@ def write_encoder(path: Path, encoder: TextHopEncoder) -> Path:
         "model": model,
         "graph": {"edges": links.graph.edges.int()},
         "facts": vars(links.facts),
-        "table": {**vars(links.table), "pairs": links.table.pairs.int()},
         "links": {"center": links.center, "mean": links.model.mean, "deviation": links.model.deviation},
         "network": links.model.weights,
         "head": {"center": encoder.head.center, **encoder.head.weights},
         "words": dict(zip(("joined", "ends"), packed_names(encoder.familiar.order), strict=True)),
     }
+    if len(links.table):  # the format holds no empty tensors
+        parts["table"] = {**vars(links.table), "pairs": links.table.pairs.int()}
     if isinstance(own, Tfidf):
         joined, ends = packed_names(own.vocabulary)
         parts["tfidf"] = {"joined": joined, "ends": ends, "rarity": own.rarity, "directions": own.directions}
@@ -91,42 +93,81 @@ def read_encoder(path: Path) -> TextHopEncoder:
     try:
         return _unpacked(parts, record)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RuntimeError, OverflowError) as error:
-        raise refuse_plainly(path, None, f"its parts do not fit each other ({error}); save it again") from error
+        raise refuse_plainly(
+            path, None, f"its parts do not fit each other ({str(error)[:300]}); save it again"
+        ) from error
 
 
 def _unpacked(parts: dict[str, dict[str, Tensor]], record: dict[str, Any]) -> TextHopEncoder:
     model = unpacked_model(parts["model"], record["model"])
-    n, edges = len(model), parts["graph"]["edges"].long()
-    graph = HopGraph.from_edges(edges, names=model.names)
-    table = MentionTable(**{**parts["table"], "pairs": parts["table"]["pairs"].long()})
-    facts = PageFacts(**parts["facts"])
-    pairs = table.pairs
-    if len(facts) != n or (len(pairs) and not 0 <= int(pairs.min()) <= int(pairs.max()) < n):
-        raise ValueError(f"expected facts and mentions of {n} pages, got those of {len(facts)}")
+    _require_shapes(parts, len(model), PageRows.of(model).width)
+    graph = HopGraph.from_edges(parts["graph"]["edges"].long(), names=model.names)
+    table = _table(parts, len(model))
     network = LinkModel(parts["links"]["mean"], parts["links"]["deviation"], parts["network"])
-    sides = {kind: [MissingLinks(**side) for side in record["missing"][kind]] for kind in NEW}
-    missing = {kind: (out, into) for kind, (out, into) in sides.items()}
-    links = TextLinks(graph, parts["links"]["center"], facts, table, network, missing)
+    if not bool((network.deviation > 0).all()):
+        raise ValueError("links.deviation: expected numbers above 0, got others")
+    missing = {}
+    for kind in NEW:
+        out, into = (MissingLinks(**side) for side in record["missing"][kind])
+        missing[kind] = (out, into)
+    links = TextLinks(graph, parts["links"]["center"], PageFacts(**parts["facts"]), table, network, missing)
     head = TextHead(parts["head"].pop("center"), parts["head"])
-    _require_shapes(model.tangents, links, head)
-    words = FamiliarWords(unpacked_names(parts["words"]["joined"], parts["words"]["ends"]), float(record["usual"]))
-    return TextHopEncoder(model, links, head, words, _own_encoder(parts, record))
+    usual, own = record["usual"], _own_encoder(parts, record)
+    if not (isinstance(usual, float) and 0 <= usual <= 1):
+        raise ValueError(f"usual: expected a share from 0 to 1, got {usual!r:.40}")
+    if own is not None and own.dim != len(head.center):
+        raise ValueError(f"expected vectors of {len(head.center)} numbers throughout, got an encoder of {own.dim}")
+    words = FamiliarWords(unpacked_names(parts["words"]["joined"], parts["words"]["ends"]), usual)
+    return TextHopEncoder(model, links, head, words, own)
 
 
-def _require_shapes(tangents: Tensor, links: TextLinks, head: TextHead) -> None:
-    """Try everything once: a file whose parts do not fit each other fails here, not in use."""
-    f = len(head.center)
-    if links.facts.directions.shape[1] != f or len(links.center) != f:
-        raise ValueError(f"expected vectors of {f} numbers throughout, got {tuple(links.facts.directions.shape)}")
-    rows = head.rows(torch.zeros(1, f))
-    if rows.shape[1] < tangents.shape[1]:
-        raise ValueError(f"expected rows of at least {tangents.shape[1]} numbers, got {rows.shape[1]}")
+def _require_shapes(parts: dict[str, dict[str, Tensor]], n: int, q: int) -> None:
+    """Raise ``ValueError`` unless all tensors fit each other: a file that does not fit fails here, not in use."""
+    (f,) = parts["head"]["center"].shape
+    vector, matrix, page = (f,), (q, f), (n,)
+    columns = (sum(GROUPS.values()),)
+    wanted: dict[str, Mapping[str, tuple[int, ...]]] = {
+        "graph": {"edges": (*parts["graph"]["edges"].shape[:1], 2)},
+        "facts": {"directions": (n, f), "lengths": page, "shapes": (n, 4), "mentioning": page, "mentioned": page},
+        "links": {"center": vector, "mean": columns, "deviation": columns},
+        "network": LinkModel.shapes(),
+        "head": {"center": vector, "scale": (), "mean": (q,), "linear": matrix},
+    }
+    if "out" in parts["head"]:
+        (w,) = parts["head"]["bias"].shape
+        wanted["head"] = {**wanted["head"], "hidden": (w, f), "bias": (w,), "out": (q, w)}
+    if "table" in parts:
+        (k,) = parts["table"]["counts"].shape
+        wanted["table"] = {"pairs": (k, 2), **dict.fromkeys(("counts", "first", "cased", "small"), (k,))}
+    for part, shapes in wanted.items():
+        found = {name: tuple(tensor.shape) for name, tensor in parts[part].items()}
+        if found != dict(shapes):
+            raise ValueError(f"{part}: expected tensors {dict(shapes)}, got {found}"[:300])
+        for name, tensor in parts[part].items():
+            right = torch.int32 if name in ("edges", "pairs") else torch.float32
+            if tensor.dtype != right:
+                raise ValueError(f"{part}.{name}: expected {right}, got {tensor.dtype}")
+
+
+def _table(parts: dict[str, dict[str, Tensor]], n: int) -> MentionTable:
+    """The mentions, which are looked up by bisection and so must be in order."""
+    if "table" not in parts:
+        return TitleIndex([]).find([], [])
+    pairs = parts["table"]["pairs"].long()
+    keys = pairs @ torch.tensor([n, 1])
+    if not 0 <= int(pairs.min()) <= int(pairs.max()) < n or not bool((keys.diff() > 0).all()):
+        raise ValueError(f"table.pairs: expected rising pairs of pages from 0 to {n - 1}, got others")
+    return MentionTable(**{**parts["table"], "pairs": pairs})
 
 
 def _own_encoder(parts: dict[str, dict[str, Tensor]], record: dict[str, Any]) -> Tfidf | SentenceEncoder | None:
     if "tfidf" in parts:
         own = parts["tfidf"]
-        return Tfidf(unpacked_names(own["joined"], own["ends"]), own["rarity"], own["directions"])
+        vocabulary, rarity, directions = unpacked_names(own["joined"], own["ends"]), own["rarity"], own["directions"]
+        right = rarity.shape == (len(vocabulary),) and directions.shape[:1] == rarity.shape and directions.ndim == 2
+        if not right or {rarity.dtype, directions.dtype} != {torch.float32}:
+            raise ValueError(f"tfidf: expected numbers of {len(vocabulary)} words, got shape {tuple(directions.shape)}")
+        return Tfidf(vocabulary, rarity, directions)
     if record["sentences"] is None:
         return None
     name, most = record["sentences"]

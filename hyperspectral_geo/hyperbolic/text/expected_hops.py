@@ -28,6 +28,11 @@ def usual_reach(hops: Int[Tensor, "s n"]) -> Float[Tensor, "t n"]:
     """F_t of each page: the share of some sources that reach it in t hops, t = 0 … MOST_HOPS − 2.
 
     A page that hardly any of them reaches gets what is usual one hop sooner: some link to it is not known.
+
+    >>> usual_reach(torch.tensor([[0, 1, 2], [2, 0, 1]]))[:3]
+    tensor([[0.5000, 0.5000, 0.0000],
+            [0.5000, 1.0000, 0.5000],
+            [1.0000, 1.0000, 1.0000]])
     """
     shares = torch.stack([reach.mean(0) for reach in within(hops)])
     lost = shares[-1] < shares[-1].max() / 2
@@ -57,6 +62,7 @@ def arrivals(
     failure = torch.log1p(-links.clamp(0, _SURE))
     expected = links.sum(1)
     some = 1 - (failure.sum(1, keepdim=True) + missing.log_failure(expected, usual.new_ones(1))).exp()
+    some.clamp_min_(torch.finfo(some.dtype).eps)  # a page that surely has no link reaches nothing
     steps = zip(reach, usual, strict=True)
     farther = (torch.addmm(missing.log_failure(expected, share), failure, seen).exp_() for seen, share in steps)
     return torch.stack([(1 - beyond).div_(some).clamp_max_(1) for beyond in farther])

@@ -36,8 +36,17 @@ def fold_in(
         seed: of these samples.
 
     Raises:
-        ValueError: for a start of another width.
+        ValueError: for a start of another width, or steps that are no whole number from 0.
+
+    Example:
+        >>> from hyperspectral_geo.hyperbolic import HopEmbedding
+        >>> line = HopEmbedding(("a", "b"), torch.tensor([[0.0], [4.0]]), "euclidean")
+        >>> hops = torch.tensor([[1, 3]])  # one hop from a, three from b
+        >>> fold_in(PageRows.of(line), torch.tensor([[2.0]]), PlacementGoal.counted(hops, hops))
+        tensor([[1.00]])
     """
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
+        raise ValueError(f"steps: expected a whole number from 0, got {steps!r}")
     if start.shape[1] != pages.width:
         raise ValueError(f"start: expected {pages.width} numbers a page, got {start.shape[1]}; use this model's rows")
     rows = start.clone()

@@ -84,6 +84,15 @@ class LinkModel:
                 schedule.step()
         return cls(mean, deviation, {name: tensor.clone() for name, tensor in network.state_dict().items()})
 
+    @staticmethod
+    def shapes() -> dict[str, tuple[int, ...]]:
+        """Of ``weights``.
+
+        >>> LinkModel.shapes()["4.weight"]
+        (1, 64)
+        """
+        return {name: tuple(tensor.shape) for name, tensor in _network(None).state_dict().items()}
+
     def probabilities(self, facts: PairFacts, situation: str) -> Float[Tensor, " k"]:
         """p of each pair in a situation of ``HIDDEN``; what is hidden in it is not looked at."""
         network = _network(None)
@@ -96,7 +105,8 @@ class LinkModel:
 
 def _network(generator: torch.Generator | None) -> nn.Sequential:
     sizes = (sum(GROUPS.values()) + len(_OPTIONAL), _WIDTH, _WIDTH, 1)
-    layers = [nn.Linear(a, b) for a, b in pairwise(sizes)]
+    # On the CPU at once, nn.Linear would draw weights, to be overwritten, from the random numbers of the caller.
+    layers = [nn.Linear(a, b, device="meta").to_empty(device="cpu") for a, b in pairwise(sizes)]
     for layer in layers if generator is not None else ():
         nn.init.normal_(layer.weight, std=layer.in_features**-0.5, generator=generator)
         nn.init.zeros_(layer.bias)

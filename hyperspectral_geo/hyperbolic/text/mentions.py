@@ -117,7 +117,7 @@ class TitleIndex:
 
     def _note(self, found: dict[int, list[float]], pages: list[int], written: list[str], lower: list[str], at: int):
         for other in pages:
-            entry = found.setdefault(other, [0, at, 0, 0])
-            entry[0] += 1
+            entry = found.setdefault(other, [0.0, float(at), 0.0, 0.0])
+            entry[0] += 1.0
             entry[2] += tuple(written) == self._written[other]
             entry[3] += written == lower

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +21,12 @@ class MissingLinks:
     that were not expected too; most pages have few, some have hundreds.
 
     Attributes:
-        least: α.
-        share: β.
-        shape: κ.
+        least: α, from 0.
+        share: β, from 0.
+        shape: κ > 0.
+
+    Raises:
+        ValueError: for other numbers.
 
     References:
         Hilbe, *Negative Binomial Regression*, 2nd edition, 2011.
@@ -31,6 +35,12 @@ class MissingLinks:
     least: float
     share: float
     shape: float
+
+    def __post_init__(self) -> None:
+        numbers = (self.least, self.share, self.shape)
+        right = all(isinstance(x, int | float) and 0 <= x < math.inf for x in numbers)
+        if not right or self.shape == 0:
+            raise ValueError(f"missing: expected finite numbers from 0, and a shape above it, got {numbers!r:.60}")
 
     @classmethod
     def fit(cls, counts: Float[Tensor, " n"], expected: Float[Tensor, " n"]) -> MissingLinks:

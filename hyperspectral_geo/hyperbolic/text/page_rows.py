@@ -30,7 +30,12 @@ class PageRows:
 
     @classmethod
     def of(cls, model: HopEmbedding) -> PageRows:
-        """Of a hop model of any form."""
+        """Of a hop model of any form.
+
+        >>> pages = PageRows.of(HopEmbedding(("a", "b"), torch.eye(2), outgoing=torch.ones(2), incoming=torch.zeros(2)))
+        >>> pages.widths, pages.packed()[0]
+        ({'tangents': 2, 'outgoing': 1, 'incoming': 1}, tensor([1., 0., 1., 0.]))
+        """
         tables = {name: getattr(model, name) for name in _TABLES if getattr(model, name) is not None}
         return cls(model, {name: 1 if table.ndim == 1 else table.shape[1] for name, table in tables.items()})
 
@@ -58,4 +63,4 @@ class PageRows:
         """The model with new pages behind its own."""
         more = self.tables(rows)
         joined = {name: torch.cat([getattr(self.model, name), more[name]]) for name in self.widths}
-        return replace(self.model, names=(*self.model.names, *names), provenance=None, **joined)
+        return replace(self.model, names=(*self.model.names, *names), provenance=None, adjusted=None, **joined)

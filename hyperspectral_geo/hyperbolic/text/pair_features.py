@@ -120,6 +120,12 @@ def known_rates(
         known: pages whose links are known.
         table: what texts mention.
         edges: links among known pages.
+
+    >>> from hyperspectral_geo.hyperbolic.text import TitleIndex
+    >>> table = TitleIndex(["Beer", "Yeast", "Hops"]).find(["Beer: yeast and hops"], [0])
+    >>> pairs, edges = torch.tensor([[0, 1]]), torch.tensor([[0, 2]])
+    >>> known_rates(pairs, torch.tensor([False]), torch.ones(3, dtype=torch.bool), table, edges)
+    tensor([[0.5556, 0.6931, 0.3333, 0.0000]])
     """
     n, weights = len(known), torch.tensor([len(known), 1])
     inside = known[table.pairs].all(1)
@@ -148,6 +154,13 @@ def candidate_pairs(
         table: what texts mention.
         alike: how many of the most similar pages each page is paired with.
         among: only pairs with one of these pages; by default all.
+
+    >>> numbers = torch.ones(3)
+    >>> facts = PageFacts(torch.eye(3), numbers, torch.ones(3, 4), numbers, numbers)
+    >>> from hyperspectral_geo.hyperbolic.text import TitleIndex
+    >>> table = TitleIndex(["Beer", "Yeast", "Hops"]).find(["Beer: yeast"], [0])
+    >>> candidate_pairs(facts, table, alike=0).tolist()
+    [[0, 1], [1, 0]]
     """
     n = len(facts)
     rows = torch.arange(n) if among is None else among

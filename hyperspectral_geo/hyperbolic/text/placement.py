@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hyperspectral_geo.hyperbolic.embedding import HopEmbedding
+from hyperspectral_geo.hyperbolic.objective import require_counts
 from hyperspectral_geo.hyperbolic.text.page_rows import PageRows
 from hyperspectral_geo.hyperbolic.text.soft_links import NewHops, SoftLinks
 
@@ -58,7 +59,13 @@ class Placement:
             page: number of the new page.
             count: how many to give.
             reverse: hops to the new page instead.
+
+        Raises:
+            ValueError: if there is no such page, or ``count`` is below 1.
         """
+        require_counts(count=count)
+        if not 0 <= page < len(self):
+            raise ValueError(f"page: expected a number from 0 to {len(self) - 1}, got {page}")
         hops = self.hops.into[:, page] if reverse else self.hops.out[page]
         links = self.links.into[:, page] if reverse else self.links.out[page]
         best = hops.argsort(stable=True)[:count].tolist()

@@ -37,7 +37,12 @@ class PlacementGoal:
 
     @classmethod
     def counted(cls, out: Int[Tensor, "m k"], into: Int[Tensor, "m k"]) -> PlacementGoal:
-        """Hop counts, −1 where there is no walk and 0 from a page to itself."""
+        """Hop counts, −1 where there is no walk and 0 from a page to itself.
+
+        >>> goal = PlacementGoal.counted(torch.tensor([[0, 1, -1]]), torch.tensor([[0, 2, 1]]))
+        >>> goal.out, goal.link_into
+        (tensor([[nan, 1., nan]]), tensor([[0., 0., 1.]]))
+        """
         hops = [found.float().masked_fill(found <= 0, torch.nan) for found in (out, into)]
         return cls(*hops, *((found == 1).float() for found in (out, into)))
 
@@ -62,7 +67,12 @@ class LandmarkHops:
 
     @classmethod
     def of(cls, graph: HopGraph, *, most: int = 4096, seed: int = 0) -> LandmarkHops:
-        """Count hops of ``most`` pages drawn at random, all of a smaller graph."""
+        """Count hops of ``most`` pages drawn at random, all of a smaller graph.
+
+        >>> hops = LandmarkHops.of(HopGraph.from_edges([("a", "b"), ("b", "c")]), most=1, seed=1)
+        >>> hops.landmarks, hops.out.T, hops.into.T
+        (tensor([1]), tensor([[ 1,  0, -1]], dtype=torch.int8), tensor([[-1,  0,  1]], dtype=torch.int8))
+        """
         some = torch.randperm(len(graph), generator=torch.Generator().manual_seed(seed))[:most]
         out, into = (hop_counts(graph, some, reverse=reverse, weighted=False).T for reverse in (True, False))
         return cls(some, out, into)

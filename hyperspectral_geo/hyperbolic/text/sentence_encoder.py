@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hyperspectral_geo.hyperbolic.objective import require_counts
 from hyperspectral_geo.hyperbolic.text.words import passages
 
 __all__ = ["MINILM", "SentenceEncoder"]
@@ -52,8 +53,9 @@ class SentenceEncoder:
 
         Raises:
             ImportError: if transformers or the encoder's package is not installed.
-            ValueError: if the folder holds no model.
+            ValueError: if the folder holds no model in safetensors, or ``most`` is below 1.
         """
+        require_counts(most=most)
         try:
             from transformers import AutoModel, AutoTokenizer
 
@@ -63,8 +65,13 @@ class SentenceEncoder:
         if not (folder / "config.json").is_file():
             raise ValueError(f"{folder}: expected a folder with config.json and a model; {_INSTALL}")
         options: dict[str, Any] = {"local_files_only": True}
-        network = AutoModel.from_pretrained(folder, use_safetensors=True, **options)
-        return cls(name, AutoTokenizer.from_pretrained(folder, **options), network.eval(), most)
+        try:
+            network = AutoModel.from_pretrained(folder, use_safetensors=True, **options)
+            tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+        except Exception as error:  # of many kinds, as the folder is damaged
+            reason = " ".join(str(error).split())[:120]
+            raise ValueError(f"{folder}: expected a model and a tokenizer, got {reason}; {_INSTALL}") from error
+        return cls(name, tokenizer, network.eval(), most)
 
     @property
     def dim(self) -> int:

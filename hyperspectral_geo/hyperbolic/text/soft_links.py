@@ -62,6 +62,11 @@ class SoftLinks:
 
         Raises:
             ValueError: if the graph has another number of pages.
+
+        >>> none, chain = MissingLinks(0.0, 0.0, 1.0), HopGraph.from_edges([("a", "b"), ("b", "c")])
+        >>> links = SoftLinks(torch.tensor([[1.0, 0, 0]]), torch.zeros(3, 1), torch.zeros(1, 1), (none, none))
+        >>> links.hops(chain).out.round()
+        tensor([[1., 2., 3.]])
         """
         if len(graph) != self.out.shape[1]:
             raise ValueError(f"graph: expected the {self.out.shape[1]} known pages, got {len(graph)}")

@@ -42,15 +42,21 @@ class TextHead:
         """The linear map alone, from vectors of the model's pages in its order.
 
         Raises:
-            ValueError: if their number is another.
+            ValueError: if their number is another, or they are all the same.
         """
         if len(vectors) != len(pages.model):
             raise ValueError(f"vectors: expected {len(pages.model)}, one a page, got {len(vectors)}")
         center, rows = vectors.mean(0), pages.packed()
-        scale = (vectors - center).square().mean().rsqrt()
+        variance = (vectors - center).square().mean()
+        if not bool(variance > 1e-12 * vectors.square().mean()):
+            raise ValueError(
+                "vectors: expected those of the pages to differ, got the same for all; use another encoder"
+            )
+        scale = variance.rsqrt()
         x, y, mean = ((vectors - center) * scale).double(), rows.double(), rows.mean(0)
         u, s, vt = torch.linalg.svd(x, full_matrices=False)
-        s, vt, u = (part[..., s > 1e-9 * s[0]] if part is not vt else vt[s > 1e-9 * s[0]] for part in (s, vt, u))
+        kept = s > 1e-9 * s[0]
+        u, s, vt = u[:, kept], s[kept], vt[kept]
         projected = u.T @ (y - y.mean(0))
         linear = min((_ridge(u, s, projected, y - y.mean(0), strength * len(x)) for strength in _RIDGES), key=_error)
         return cls(center, {"scale": scale, "mean": mean, "linear": (vt.T @ linear[1]).T.float().contiguous()})

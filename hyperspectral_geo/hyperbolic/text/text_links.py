@@ -15,6 +15,7 @@ from hyperspectral_geo.hyperbolic.text.mentions import MentionTable, TitleIndex
 from hyperspectral_geo.hyperbolic.text.missing_links import MissingLinks
 from hyperspectral_geo.hyperbolic.text.pair_features import PageFacts, PairFacts, candidate_pairs, known_rates
 from hyperspectral_geo.hyperbolic.text.soft_links import SoftLinks
+from hyperspectral_geo.hyperbolic.text.words import words
 
 __all__ = ["NEW", "TextLinks"]
 
@@ -140,8 +141,6 @@ def _facts(
     index: TitleIndex, table: MentionTable, texts: Sequence[str], directions: Tensor, *, start: int = 0
 ) -> PageFacts:
     """Of the pages from ``start`` on."""
-    from hyperspectral_geo.hyperbolic.text.words import words
-
     n = len(index)
     inside = (table.pairs < start).any(1) if start else torch.ones(len(table), dtype=torch.bool)
     source, target = table.pairs.unbind(1)

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from scipy.sparse import csr_array
 from torch import Tensor
 
+from hyperspectral_geo.hyperbolic.objective import require_counts
 from hyperspectral_geo.hyperbolic.text.words import words
 
 __all__ = ["Tfidf"]
@@ -58,8 +59,9 @@ class Tfidf:
             least: texts that a word must stand in.
 
         Raises:
-            ValueError: if no words are left.
+            ValueError: if no words are left, or a number is below 1.
         """
+        require_counts(dim=dim, most=most, least=least)
         counts = [Counter(word.lower() for word in words(text)) for text in texts]
         spread = Counter(word for count in counts for word in count)
         limit = max(_OFTEN * len(texts), least)

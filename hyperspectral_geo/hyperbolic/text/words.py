@@ -41,7 +41,11 @@ def require_text(text: object, where: str) -> str:
 
 
 def require_texts(texts: Sequence[str], names: Sequence[str]) -> Iterator[str]:
-    """Each text of a page that has a name, checked."""
+    """Each text of a page that has a name, checked. Raises ``ValueError`` for another number of texts or a wrong one.
+
+    >>> list(require_texts(["brewed", "baked"], ["Beer", "Bread"]))
+    ['brewed', 'baked']
+    """
     if len(texts) != len(names):
         raise ValueError(f"texts: expected one for each of {len(names)} titles, got {len(texts)}")
     for name, text in zip(names, texts, strict=True):
