@@ -246,7 +246,7 @@ SENTENCES = (
 def test_a_sentence_encoder_tells_what_is_alike(minilm: SentenceEncoder):
     seen: list[tuple[int, int]] = []
     vectors = minilm.encode(SENTENCES, progress=lambda *done: seen.append(done))
-    assert vectors.shape == (10, minilm.dim) == (10, 384)
+    assert vectors.shape == (10, minilm.width) == (10, 384)
     assert seen == [(12, 12)]
     alike = torch.nn.functional.normalize(vectors, dim=1) @ torch.nn.functional.normalize(vectors, dim=1).T
     assert alike[0, 1] > 0.5 > alike[0, 2]

@@ -34,7 +34,7 @@ def test_vocabulary_and_rarity_are_scikit_learns():
 def test_as_many_directions_as_texts_keep_all_products(texts):
     found, expected = Tfidf.fit(known_texts(), dim=10_000), peer(known_texts())
     rows = expected.transform(known_texts()).toarray()
-    np.testing.assert_allclose(found.directions.T @ found.directions, np.eye(found.dim), atol=1e-5)
+    np.testing.assert_allclose(found.directions.T @ found.directions, np.eye(found.width), atol=1e-5)
     # What of a text lies among the known ones' rows, of a new one not all.
     other = expected.transform(texts()).toarray()
     np.testing.assert_allclose(found.encode(texts()) @ found.encode(known_texts()).T, other @ rows.T, atol=1e-5)
@@ -49,7 +49,7 @@ def test_main_directions_are_those_of_a_truncated_decomposition(monkeypatch: pyt
     expected = TruncatedSVD(6, algorithm="arpack", random_state=0).fit_transform(rows)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=0), np.linalg.norm(expected, axis=0), rtol=1e-3)
     np.testing.assert_allclose(vectors @ vectors.T, expected @ expected.T, atol=2e-2 if way == "random" else 1e-5)
-    largest = found.directions[found.directions.abs().argmax(0), torch.arange(found.dim)]
+    largest = found.directions[found.directions.abs().argmax(0), torch.arange(found.width)]
     assert bool((largest > 0).all())
 
 

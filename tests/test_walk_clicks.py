@@ -18,7 +18,7 @@ from hyperspectral_geo.benchmarks.click_logit import ClickLogit
 from hyperspectral_geo.benchmarks.walk_clicks import Clicks, judged, nearer_by_clicks, walk_clicks, walk_players
 from hyperspectral_geo.data import Walk, load_walks, load_wikispeedia
 from hyperspectral_geo.hyperbolic import HopGraph
-from hyperspectral_geo.plotting.feedback_curve import feedback_curve
+from hyperspectral_geo.plotting.feedback import feedback_curve
 
 EDGES = [("a", "b"), ("a", "c"), ("a", "d"), ("b", "a"), ("b", "c"), ("c", "a"), ("c", "d"), ("d", "a")]
 GRAPH = HopGraph.from_edges(EDGES)

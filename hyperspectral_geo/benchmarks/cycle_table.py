@@ -14,7 +14,7 @@ from hyperspectral_geo.benchmarks.answer_cycle import STRATEGIES, Asked, Cycle
 from hyperspectral_geo.benchmarks.table import Row
 from hyperspectral_geo.data import Wikispeedia
 from hyperspectral_geo.hyperbolic import HopGraph
-from hyperspectral_geo.plotting.feedback_curve import feedback_curve
+from hyperspectral_geo.plotting.feedback import feedback_curve
 
 __all__ = ["CycleRuns", "cycle_runs", "part_of"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hyperspectral_geo.plotting.attribution import attribution_bars
-    from hyperspectral_geo.plotting.feedback_curve import feedback_curve
+    from hyperspectral_geo.plotting.feedback import feedback_curve
     from hyperspectral_geo.plotting.geodesic import disk_distance, geodesic_arc
     from hyperspectral_geo.plotting.heatmap import angle_heatmap
     from hyperspectral_geo.plotting.hops import hop_scatter
@@ -35,7 +35,7 @@ __all__ = [
 _HOME = {
     "poincare_disk": "poincare",
     "hop_scatter": "hops",
-    "feedback_curve": "feedback_curve",
+    "feedback_curve": "feedback",
     "angle_heatmap": "heatmap",
     "scree_plot": "scree",
     "attribution_bars": "attribution",

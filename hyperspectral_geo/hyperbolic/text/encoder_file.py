@@ -115,8 +115,8 @@ def _unpacked(parts: dict[str, dict[str, Tensor]], record: dict[str, Any]) -> Te
     usual, own = record["usual"], _own_encoder(parts, record)
     if not (isinstance(usual, float) and 0 <= usual <= 1):
         raise ValueError(f"usual: expected a share from 0 to 1, got {usual!r:.40}")
-    if own is not None and own.dim != len(head.center):
-        raise ValueError(f"expected vectors of {len(head.center)} numbers throughout, got an encoder of {own.dim}")
+    if own is not None and own.width != len(head.center):
+        raise ValueError(f"expected vectors of {len(head.center)} numbers throughout, got an encoder of {own.width}")
     words = FamiliarWords(unpacked_names(parts["words"]["joined"], parts["words"]["ends"]), usual)
     return TextHopEncoder(model, links, head, words, own)
 

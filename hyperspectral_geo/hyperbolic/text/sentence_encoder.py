@@ -74,7 +74,7 @@ class SentenceEncoder:
         return cls(name, tokenizer, network.eval(), most)
 
     @property
-    def dim(self) -> int:
+    def width(self) -> int:
         """f, how many numbers a vector has."""
         return int(self.network.config.hidden_size)
 
@@ -93,7 +93,7 @@ class SentenceEncoder:
         pieces = [passages(text, most=self.most) for text in texts]
         flat = [piece for text in pieces for piece in text]
         order = sorted(range(len(flat)), key=lambda i: len(flat[i]))  # alike in length, little padding
-        found = torch.empty(len(flat), self.dim)
+        found = torch.empty(len(flat), self.width)
         for at in range(0, len(flat), _BATCH):
             some = order[at : at + _BATCH]
             found[some] = self._pooled([flat[i] for i in some])

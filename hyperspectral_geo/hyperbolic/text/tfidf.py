@@ -79,7 +79,7 @@ class Tfidf:
         return cls(vocabulary, torch.from_numpy(rarity).float(), directions)
 
     @property
-    def dim(self) -> int:
+    def width(self) -> int:
         """f, how many numbers a vector has."""
         return self.directions.shape[1]
 
