@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from hyperspectral_geo.cli.kg import train
 from hyperspectral_geo.data.knowledge_graph import KnowledgeGraph
-from hyperspectral_geo.hyperbolic.relational import fit_relations
+from hyperspectral_geo.hyperbolic.relational import RelationalEmbedding, fit_relations
 
 TRAIN = "".join(f"cat{i}\tis a\tpet\ntree{i}\tis a\tplant\ncat{i}\tfears\tdog{i}\n" for i in range(6))
 HELD = "cat0\tis a\tpet\n"
@@ -53,6 +57,29 @@ def test_a_run_is_taken_up_again(hsgeo, folder):
     assert not (folder / "c.safetensors").exists()
 
 
+def test_a_split_without_triples_is_named(hsgeo, folder, made, capsys):
+    (folder / "test.txt").unlink()
+    assert hsgeo("kg", "eval", made, folder) == 2
+    assert "--split: expected one with triples, got test" in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_is_not_said_is_as_in_python():
+    ours, theirs = (inspect.signature(one).parameters for one in (train, fit_relations))
+    shared = [name for name in ours if name in theirs and ours[name].default is not inspect.Parameter.empty]
+    assert {"dim", "steps", "questions", "negatives", "scale", "dropout", "learning_rate", "seed"} <= set(shared)
+    assert {name: ours[name].default for name in shared} == {name: theirs[name].default for name in shared}
+
+
+def test_two_processes_write_one_model(folder):
+    out = folder / "m.safetensors"
+    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m", "hyperspectral_geo"]
+    command = [sys.executable, *torchrun, "kg", "train", folder, "-o", out, "--dim", "4", "--steps", "20"]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.count("20 entities") == 1
+    assert len(RelationalEmbedding.load(out)) == 20
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -65,7 +92,9 @@ def test_a_run_is_taken_up_again(hsgeo, folder):
         (("eval", "FOLDER/none", "FOLDER"), "no such file"),
         (("train", "FOLDER", "-o", "FOLDER/no/m.safetensors"), "--out: expected"),
         (("train", "FOLDER", "-o", "FOLDER/n.safetensors", "--resume"), "--resume: expected --checkpoint"),
+        (("train", "FOLDER", "-o", "FOLDER/n.safetensors", "--checkpoint", "FOLDER/train.txt"), "expected a folder"),
         (("train", "FOLDER", "-o", "FOLDER/n.safetensors", "--dim", "5"), "dim: expected an even"),
+        (("train", "FOLDER", "-o", "FOLDER/n.safetensors", "--dim", "1000000000000"), "--dim"),
         (("train", "FOLDER", "-o", "FOLDER/n.safetensors", "--geometry", "spherical"), "geometry: expected"),
         (("train", "FOLDER", "-o", "FOLDER/n.safetensors", "--dropout", "1"), "dropout: expected"),
         (("train", "FOLDER", "-o", "FOLDER/n.safetensors", "--scale", "nan"), "scale: expected"),

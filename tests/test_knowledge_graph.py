@@ -77,6 +77,9 @@ def test_gzipped_files_are_read(tmp_path):
         ("", "expected triples"),
         ("# nothing\n\n", "expected triples"),
         (b"\0\0\0\0", "line 1: expected head"),
+        (GOOD + "do\0g\tis a\tmammal\n", "line 3: expected names, .*control characters"),
+        (GOOD.encode("utf-16"), "line 1: expected UTF-8"),
+        (GOOD.encode("utf-16-le"), "line 1: expected names"),
     ],
 )
 def test_damaged_files_are_named_with_their_line(tmp_path, content, said):
@@ -139,3 +142,12 @@ def test_a_damaged_wordnet_is_named(tmp_path):
 def test_triples_by_name_need_no_file():
     kg = KnowledgeGraph.from_triples([("a", "r", "b")], test=[("c", "r", "a")])
     assert (kg.counts, kg.unseen) == ((3, 1, 1, 0, 1), 1)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    "triple", [("a", "b"), ("a", "r", "b", "c"), "arb", (1, 2, 3), ("a", None, "b"), ("", "r", "b"), None], ids=repr
+)
+def test_what_is_no_triple_of_names_is_refused_with_its_place(triple):
+    with pytest.raises(ValueError, match=r"valid\[1\]: expected the names of head, relation and tail"):
+        KnowledgeGraph.from_triples([("a", "r", "b")], [("a", "r", "b"), triple])

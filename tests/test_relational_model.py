@@ -243,8 +243,13 @@ def test_unknown_names_and_numbers_are_refused(asked, said):
 def test_ranks_of_another_graph_or_of_nothing_are_refused():
     kg = graph()
     model = model_of(kg)
-    with pytest.raises(ValueError, match="this knowledge graph"):
-        rank_triples(model, replace(kg, entities=kg.entities[::-1]))
+    for other, said in (
+        ({"entities": kg.entities[::-1]}, "its 9 entities in their order, got 9, of which number 0 is 'e0', not 'e8'"),
+        ({"entities": (*kg.entities, "new")}, "its 10 entities in their order, got 9, of which number 9 is None, not"),
+        ({"relations": ("r0", "r2")}, "its 2 relations in their order, got 2, of which number 1 is 'r1', not 'r2'"),
+    ):
+        with pytest.raises(ValueError, match=f"this knowledge graph, with {said}"):
+            rank_triples(model, replace(kg, **other))
     with pytest.raises(ValueError, match="at least one"):
         rank_triples(model, replace(kg, test=kg.test[:0]))
     for wrong in ([[0, 0, 9]], [[0, 2, 0]], [[-1, 0, 0]]):

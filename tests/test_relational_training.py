@@ -109,6 +109,16 @@ def test_features_give_unseen_entities_a_place():
     assert model.best_tails("tree6", "is a", 1)[0].name == "plant"
 
 
+@pytest.mark.parametrize(
+    "given",
+    [lambda f: f.half(), lambda f: f.bfloat16(), lambda f: f.double(), lambda f: f.clone().requires_grad_()],
+    ids=["float16", "bfloat16", "float64", "with gradient"],
+)
+def test_features_are_taken_as_encoders_give_them(given):
+    features = torch.arange(40.0).reshape(20, 2) / 64  # the same in all of these kinds
+    assert same(fit_relations(KG, **SMALL, features=given(features)), fit_relations(KG, **SMALL, features=features))
+
+
 def test_training_may_start_from_a_model_of_hops():
     start = HopEmbedding(KG.entities, torch.randn(len(KG.entities), 4), "hyperbolic")
     moved = fit_relations(KG, **{**SMALL, "steps": 1}, learning_rate=1e-9, start=start)
@@ -147,6 +157,9 @@ def test_training_may_start_from_a_model_of_hops():
         ({"features": torch.zeros(20, 2, dtype=torch.int64)}, "features: expected floats"),
         ({"features": torch.full((20, 2), torch.nan)}, "features: expected finite"),
         ({"features": [[1.0]] * 20}, "features: expected floats"),
+        ({"features": torch.zeros(20, 0)}, "features: expected floats of shape"),
+        ({"features": torch.zeros(20)}, "features: expected floats of shape"),
+        ({"features": torch.full((20, 2), 1e300, dtype=torch.float64)}, "features: expected finite"),
         ({"kg": replace(KG, train=KG.train[:0])}, "kg: expected at least one triple"),
     ],
 )

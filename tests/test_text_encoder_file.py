@@ -266,7 +266,7 @@ def test_every_cut_of_the_header_is_refused(saved: Path, tmp_path: Path):
 
 
 def test_a_missing_file_is_an_os_error_that_names_it(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match="missing: expected a saved text encoder, got no such file"):
+    with pytest.raises(FileNotFoundError, match="missing: expected a saved text hop encoder, got no such file"):
         TextHopEncoder.load(tmp_path / "missing")
 
 

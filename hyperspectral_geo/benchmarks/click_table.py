@@ -11,8 +11,8 @@ from torch import Tensor
 
 from hyperspectral_geo.benchmarks.click_contest import ClickContest, Foreseen, interval, page_features
 from hyperspectral_geo.benchmarks.cycle_table import part_of
-from hyperspectral_geo.benchmarks.page_texts import page_texts, sentence_cosines, tfidf_cosines
 from hyperspectral_geo.benchmarks.table import Row
+from hyperspectral_geo.benchmarks.text_cosines import page_texts, sentence_cosines, tfidf_cosines
 from hyperspectral_geo.benchmarks.walk_clicks import Clicks, walk_clicks, walk_players
 from hyperspectral_geo.data import Wikispeedia, load_walks, load_wikispeedia
 from hyperspectral_geo.hyperbolic import HopEmbedding, HopGraph, HopRegression, fit, hop_counts, hop_scores

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +17,7 @@ from hyperspectral_geo.cli.hop_sources import (
     require_target,
     usual_objective,
 )
+from hyperspectral_geo.cli.watched_training import Checkpoint, Log, Resume, require_checkpoint, watched_training
 
 if TYPE_CHECKING:
     from hyperspectral_geo.hyperbolic.embedding import HopEmbedding
@@ -31,7 +30,7 @@ __all__ = ["train"]
 def train(
     graph: Annotated[str, typer.Argument(help=GRAPH_HELP)],
     out: Annotated[Path, typer.Option("--out", "-o", help="The model to write, a .safetensors file.")],
-    dim: Annotated[int, typer.Option(help="Dimension of the space.", min=1)] = 10,
+    dim: Annotated[int, typer.Option(help="Dimension of the space.", min=1, max=4096)] = 10,
     geometry: Annotated[
         str, typer.Option(help="hyperbolic, euclidean, spherical, product or bilinear.")
     ] = "hyperbolic",
@@ -62,11 +61,9 @@ def train(
     ] = None,
     trust: Annotated[float, typer.Option(help="Weight of what people say beside the hops of the graph.")] = 1.0,
     conflicts: Annotated[str, typer.Option(help="Contradictory statements: refuse, or weigh by strength.")] = "refuse",
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="Keep the state in this folder; signals save before they stop.")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder of --checkpoint.")] = False,
-    log: Annotated[Path | None, typer.Option(help="Write step and loss here, a line of JSON each.")] = None,
+    checkpoint: Checkpoint = None,
+    resume: Resume = False,
+    log: Log = None,
     tensorboard: Annotated[Path | None, typer.Option(help="Write them to this folder for TensorBoard.")] = None,
 ) -> None:
     """Embed a graph so that distances are hop counts, or so that links are nearer than what is not linked.
@@ -76,8 +73,7 @@ def train(
     Several processes train one model: torchrun --nproc-per-node 2 -m hyperspectral_geo hops train ... What a process
     refuses stands above the report that torchrun adds.
     """
-    if resume and checkpoint is None:
-        raise ValueError("--resume: expected --checkpoint DIR beside it, to go on from; add it")
+    require_checkpoint(resume, checkpoint)
     require_target("--out", out)
     objective = objective or usual_objective(graph)
     _require_hops(objective, hold_out=hold_out, forms=forms, undirected=undirected, constraints=constraints)
@@ -99,31 +95,24 @@ def train(
     from hyperspectral_geo.hyperbolic.provenance import Provenance
     from hyperspectral_geo.hyperbolic.training import fit
 
-    try:
-        with training_progress(steps, shown=is_first_process()) as show:
-            model = fit(
-                links,
-                dim=dim,
-                geometry=geometry,  # pyright: ignore[reportArgumentType]
-                objective=goal,
-                two_points=two_points,
-                forms=forms,
-                start=start,
-                steps=steps,
-                learning_rate=learning_rate,
-                seed=seed,
-                progress=show,
-                log=log,
-                tensorboard=tensorboard,
-                checkpoint=checkpoint,
-                resume=resume,
-            )
-    except (KeyboardInterrupt, SystemExit):
-        told = "nothing was kept; pass --checkpoint DIR to go on from it another time"
-        if checkpoint is not None:
-            told = f"the same command with --resume goes on from {checkpoint}"
-        typer.echo(f"hsgeo: interrupted; {told}", err=True)
-        raise
+    with watched_training(steps, checkpoint, shown=is_first_process()) as show:
+        model = fit(
+            links,
+            dim=dim,
+            geometry=geometry,  # pyright: ignore[reportArgumentType]
+            objective=goal,
+            two_points=two_points,
+            forms=forms,
+            start=start,
+            steps=steps,
+            learning_rate=learning_rate,
+            seed=seed,
+            progress=show,
+            log=log,
+            tensorboard=tensorboard,
+            checkpoint=checkpoint,
+            resume=resume,
+        )
     if is_first_process():
         made = Provenance.of(
             links,
@@ -148,6 +137,7 @@ def _heard(
     from hyperspectral_geo.hyperbolic.feedback.constraint_loss import ConstraintLoss
     from hyperspectral_geo.hyperbolic.feedback.contradictions import require_consistent
     from hyperspectral_geo.hyperbolic.feedback.reweighting import reweighted
+    from hyperspectral_geo.hyperbolic.feedback.terms import mean_length
 
     if not 0 < trust < math.inf:
         raise ValueError(f"--trust: expected a finite number > 0, got {trust}")
@@ -156,6 +146,7 @@ def _heard(
         said,
         conflicts=conflicts,  # pyright: ignore[reportArgumentType]
         directed=graph.directed,
+        step=mean_length(graph),
     )
     loss = ConstraintLoss(said, conflicts=conflicts)  # pyright: ignore[reportArgumentType]
     only_links = all(isinstance(one, Link) for one in said)
@@ -196,25 +187,6 @@ def _laid_out(graph: HopGraph, dim: int, seed: int, rate: float | None) -> tuple
     from hyperspectral_geo.hyperbolic.tree_embedding import embed_tree, tree_learning_rate
 
     return embed_tree(graph, dim=dim, seed=seed), tree_learning_rate(graph) if rate is None else rate
-
-
-@contextmanager
-def training_progress(steps: int, *, shown: bool) -> Iterator[Callable[[int, float], None]]:
-    """A bar with the live loss on stderr, and a function that moves it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns: tuple[Any, ...] = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]}"),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal)) as bar:
-        task = bar.add_task("training", total=steps, loss="-")
-        yield lambda step, loss: bar.update(task, completed=step, loss=f"{loss:.4f}")
 
 
 def _described(model: HopEmbedding) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hyperspectral_geo.cli.hop_sources import require_target
+from hyperspectral_geo.cli.watched_training import Checkpoint, Log, Resume, require_checkpoint, watched_training
 
 if TYPE_CHECKING:
     from hyperspectral_geo.data.knowledge_graph import KnowledgeGraph
@@ -28,50 +29,48 @@ Count = Annotated[int, typer.Option("-k", help="How many answers.", min=1)]
 def train(
     graph: Annotated[str, typer.Argument(help=_GRAPH_HELP)],
     out: Annotated[Path, typer.Option("--out", "-o", help="The model to write, a .safetensors file.")],
-    dim: Annotated[int, typer.Option(help="Numbers an entity, even.", min=2)] = 32,
+    dim: Annotated[int, typer.Option(help="Numbers an entity, even.", min=2, max=4096)] = 32,
     geometry: Annotated[str, typer.Option(help="hyperbolic or euclidean.")] = "hyperbolic",
     steps: Annotated[int, typer.Option(help="Steps of training.", min=1)] = 4000,
-    scale: Annotated[float | None, typer.Option(help="What a squared distance costs.")] = None,
-    dropout: Annotated[float | None, typer.Option(help="Share of a head's coordinates set to zero in a step.")] = None,
-    negatives: Annotated[int | None, typer.Option(help="Entities a step that tails are ranked against.", min=1)] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Largest step length.")] = None,
+    questions: Annotated[
+        int, typer.Option(help="Pairs of head and relation a step, each with its tails.", min=1)
+    ] = 1024,
+    scale: Annotated[float, typer.Option(help="What a squared distance costs.")] = 0.5,
+    dropout: Annotated[float, typer.Option(help="Share of a head's coordinates set to zero in a step.")] = 0.1,
+    negatives: Annotated[int, typer.Option(help="Entities a step that tails are ranked against.", min=1)] = 1024,
+    learning_rate: Annotated[float, typer.Option(help="Largest step length.")] = 0.05,
     seed: Annotated[int, typer.Option(help="Of start and samples.", min=0)] = 0,
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="Keep the state in this folder; signals save before they stop.")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder of --checkpoint.")] = False,
-    log: Annotated[Path | None, typer.Option(help="Write step and loss here, a line of JSON each.")] = None,
+    checkpoint: Checkpoint = None,
+    resume: Resume = False,
+    log: Log = None,
 ) -> None:
     """Embed a knowledge graph; prints filtered metrics of the validation triples if there are any."""
-    if resume and checkpoint is None:
-        raise ValueError("--resume: expected --checkpoint DIR beside it, to go on from; add it")
+    require_checkpoint(resume, checkpoint)
     require_target("--out", out)
     kg = _graph(graph)
-    given = {"scale": scale, "dropout": dropout, "negatives": negatives, "learning_rate": learning_rate}
 
-    from hyperspectral_geo.cli.hop_training import training_progress
+    from hyperspectral_geo.hyperbolic.processes import is_first_process
     from hyperspectral_geo.hyperbolic.relational import fit_relations
 
-    try:
-        with training_progress(steps, shown=True) as show:
-            model = fit_relations(
-                kg,
-                dim=dim,
-                geometry=geometry,  # pyright: ignore[reportArgumentType]
-                steps=steps,
-                seed=seed,
-                progress=show,
-                log=log,
-                checkpoint=checkpoint,
-                resume=resume,
-                **{name: value for name, value in given.items() if value is not None},
-            )
-    except (KeyboardInterrupt, SystemExit):
-        told = "nothing was kept; pass --checkpoint DIR to go on from it another time"
-        if checkpoint is not None:
-            told = f"the same command with --resume goes on from {checkpoint}"
-        typer.echo(f"hsgeo: interrupted; {told}", err=True)
-        raise
+    with watched_training(steps, checkpoint, shown=is_first_process()) as show:
+        model = fit_relations(
+            kg,
+            dim=dim,
+            geometry=geometry,  # pyright: ignore[reportArgumentType]
+            scale=scale,
+            steps=steps,
+            questions=questions,
+            negatives=negatives,
+            dropout=dropout,
+            learning_rate=learning_rate,
+            seed=seed,
+            progress=show,
+            log=log,
+            checkpoint=checkpoint,
+            resume=resume,
+        )
+    if not is_first_process():
+        return
     model.save(out)
     typer.echo(f"{out}: {len(model):,} entities, {len(model.relations):,} relations, {geometry}, {dim} dimensions")
     if len(kg.valid):
@@ -122,7 +121,10 @@ def _show(found: list[Found]) -> None:
 def _scored(model: RelationalEmbedding, kg: KnowledgeGraph, split: str) -> str:
     from hyperspectral_geo.hyperbolic.relational import rank_triples
 
-    found = rank_triples(model, kg, getattr(kg, split))
+    triples = getattr(kg, split)
+    if not len(triples):
+        raise ValueError(f"--split: expected one with triples, got {split}, which has none; pass --split train")
+    found = rank_triples(model, kg, triples)
     hits = ", ".join(f"H@{k} {share:.4f}" for k, share in found.hits.items())
     return f"{split}: MRR {found.mrr:.4f}, {hits}, mean rank {found.mean_rank:,.1f}, {found.count:,} ranks"
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +28,7 @@ KNOWLEDGE_GRAPHS: dict[str, tuple[str, tuple[int, int, int, int, int]]] = {
 }
 """The sets that go by a name: folder, and what must be counted in it."""
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SPLITS = ("train", "valid", "test")
 
 
@@ -53,7 +55,7 @@ class KnowledgeGraph:
         valid: Sequence[tuple[str, str, str]] = (),
         test: Sequence[tuple[str, str, str]] = (),
     ) -> KnowledgeGraph:
-        """From triples of names.
+        """From triples of names. Raises ``ValueError`` for what is no triple of three names.
 
         Example:
             >>> kg = KnowledgeGraph.from_triples([("dog", "is a", "mammal"), ("paw", "part of", "dog")])
@@ -69,9 +71,9 @@ class KnowledgeGraph:
                     relations.setdefault(relation, len(relations)),
                     entities.setdefault(tail, len(entities)),
                 )
-                for head, relation, tail in triples
+                for head, relation, tail in _checked(split, triples)
             ]
-            for triples in (train, valid, test)
+            for split, triples in zip(_SPLITS, (train, valid, test), strict=True)
         ]
         splits = [torch.tensor(triples, dtype=torch.int64).reshape(-1, 3) for triples in rows]
         return cls(tuple(entities), tuple(relations), *splits)
@@ -173,6 +175,14 @@ def synset_glosses(entities: Sequence[str], path: str | os.PathLike[str] | None 
     return tuple(found.get(entity) for entity in entities)
 
 
+def _checked(split: str, triples: Sequence[tuple[str, str, str]]) -> Iterator[tuple[str, str, str]]:
+    for number, triple in enumerate(triples):
+        named = isinstance(triple, (tuple, list)) and all(isinstance(name, str) and name.strip() for name in triple)
+        if not named or len(triple) != 3:
+            raise ValueError(f"{split}[{number}]: expected the names of head, relation and tail, got {triple!r:.80}")
+        yield triple
+
+
 def _folder(name: str | os.PathLike[str], known: tuple[str, object] | None) -> Path:
     if known:
         return shared_data_path("kg") / known[0]
@@ -195,6 +205,11 @@ def _triples(folder: Path, split: str) -> list[tuple[str, str, str]]:
             raise ValueError(
                 f"{path}, line {line}: expected head, relation and tail with tabs between, got {fields!r:.80}; "
                 "mend the line"
+            )
+        if any(map(_CONTROL.search, fields)):
+            raise ValueError(
+                f"{path}, line {line}: expected names, got {fields!r:.80}, control characters in them; save the file "
+                "as UTF-8 text"
             )
         triples.append(tuple(fields))
     if not triples and split == "train":

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from hyperspectral_geo.atomic_write import write_atomically
 from hyperspectral_geo.hyperbolic.embedding import HopEmbedding
-from hyperspectral_geo.hyperbolic.geometry import GEOMETRIES
+from hyperspectral_geo.hyperbolic.geometry import GEOMETRIES, Geometry
 from hyperspectral_geo.hyperbolic.provenance import Adjusted, Provenance
 from hyperspectral_geo.hyperbolic.readout import Staircase
-from hyperspectral_geo.tensor_file import TensorFile, parse_json, refuse_plainly
+from hyperspectral_geo.hyperbolic.record_file import read_record_file, record_bytes
 
 __all__ = [
     "model_bytes",
@@ -26,11 +24,11 @@ __all__ = [
     "read_model",
     "unpacked_model",
     "unpacked_names",
+    "unpacked_space",
     "write_model",
 ]
 
-_MARKER = "hyperspectral_geo"
-_FORMAT = "hop embedding 1"
+_KIND = "hop embedding 1"
 _TABLES = ("tangents", "targets", "outgoing", "incoming")
 _STAIRS = ("thresholds", "log_slopes")
 
@@ -44,12 +42,11 @@ def write_model(path: Path, model: HopEmbedding) -> Path:
 
 def model_bytes(model: HopEmbedding) -> bytes:
     """The whole file of a model, which its digest is taken of: equal models give equal bytes."""
-    tensors, record = packed_model(model)
-    return save(tensors, metadata={_MARKER: json.dumps({"format": _FORMAT, **record})})
+    return record_bytes(*packed_model(model), kind=_KIND)
 
 
 def packed_model(model: HopEmbedding) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """A model as tensors that share no memory, and as a JSON object."""
+    """A model as tensors, which may be its own, and as a JSON object."""
     tensors = {name: getattr(model, name) for name in _TABLES if getattr(model, name) is not None}
     if model.readout is not None:
         tensors |= {name: getattr(model.readout, name) for name in _STAIRS}
@@ -61,8 +58,7 @@ def packed_model(model: HopEmbedding) -> tuple[dict[str, Tensor], dict[str, Any]
         record["provenance"] = model.provenance.as_record()
     if model.adjusted is not None:
         record["adjusted"] = asdict(model.adjusted)
-    # clones, since the format refuses tensors that share memory, such as targets that are the tangents
-    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, record
+    return {name: tensor.detach().cpu() for name, tensor in tensors.items()}, record
 
 
 def read_model(path: Path) -> HopEmbedding:
@@ -73,18 +69,7 @@ def read_model(path: Path) -> HopEmbedding:
             that do not fit each other.
         OSError: if the file cannot be opened.
     """
-    if not path.exists():
-        raise FileNotFoundError(
-            f"{path}: expected a saved hop embedding, got no such file; `hsgeo hops train` makes one"
-        )
-    file = TensorFile(path)
-    record = parse_json(file.metadata.get(_MARKER, "{}").encode(), path, refuse_plainly, what="metadata")
-    if record.get("format") != _FORMAT:
-        raise refuse_plainly(path, None, f"expected a saved hop embedding, got {record.get('format')!r:.40}")
-    try:
-        return unpacked_model(file, record)
-    except (ValueError, KeyError, OverflowError) as error:
-        raise refuse_plainly(path, None, f"its parts do not fit each other ({error}); save the model again") from error
+    return read_record_file(path, unpacked_model, kind=_KIND, maker="hsgeo hops train")
 
 
 def unpacked_model(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> HopEmbedding:
@@ -92,9 +77,7 @@ def unpacked_model(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> 
     needed = {"tangents", "names", "name_ends"}
     if not needed <= set(tensors) <= needed | {*_TABLES, *_STAIRS, "forms"}:
         raise ValueError(f"expected tensors {', '.join(sorted(needed))}, got {sorted(tensors)!r:.120}")
-    geometry, scale = record.get("geometry"), record.get("scale")
-    if geometry not in GEOMETRIES or isinstance(scale, bool) or not isinstance(scale, int | float):
-        raise ValueError(f"expected a geometry and a scale, got {geometry!r:.40}, {scale!r:.40}")
+    geometry, scale = unpacked_space(record)
     names = unpacked_names(tensors["names"], tensors["name_ends"])
     stairs = Staircase(*(tensors[name] for name in _STAIRS)) if not tensors.keys().isdisjoint(_STAIRS) else None
     tables = {name: tensors[name] for name in _TABLES if name in tensors}
@@ -103,13 +86,21 @@ def unpacked_model(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> 
     return HopEmbedding(
         names,
         geometry=geometry,
-        scale=float(scale),
+        scale=scale,
         readout=stairs,
         forms=forms,
         provenance=made,
         adjusted=Adjusted.from_record(record["adjusted"]) if "adjusted" in record else None,
         **tables,
     )
+
+
+def unpacked_space(record: Mapping[str, Any]) -> tuple[Geometry, float]:
+    """Geometry and scale of a record. Raises ``ValueError`` unless it holds both."""
+    geometry, scale = record.get("geometry"), record.get("scale")
+    if geometry not in GEOMETRIES or isinstance(scale, bool) or not isinstance(scale, int | float):
+        raise ValueError(f"expected a geometry and a scale, got {geometry!r:.40}, {scale!r:.40}")
+    return geometry, float(scale)
 
 
 def packed_names(names: tuple[str, ...]) -> tuple[Tensor, Tensor]:

@@ -100,7 +100,7 @@ class TypedLinks(PreparedObjective):
             ) / len(drawn.rows)
         loss.backward()
         self.pairs += len(drawn.heads) * len(drawn.others) + len(drawn.rows)
-        entities = dict.fromkeys(tables, drawn.entities)
+        entities = {name: drawn.entities.clone() for name in tables}  # what processes tell each other shares no memory
         return float(loss.detach()), {
             name: Gradient(entities.get(name), leaf.grad) for name, leaf in leaves.items() if leaf.grad is not None
         }

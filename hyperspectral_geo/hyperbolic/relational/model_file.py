@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from safetensors.torch import save
+from torch import Tensor
 
 from hyperspectral_geo.atomic_write import write_atomically
-from hyperspectral_geo.hyperbolic.model_file import packed_names, unpacked_names
+from hyperspectral_geo.hyperbolic.model_file import packed_names, unpacked_names, unpacked_space
+from hyperspectral_geo.hyperbolic.record_file import read_record_file, record_bytes
 from hyperspectral_geo.hyperbolic.relational.model import RelationalEmbedding
 from hyperspectral_geo.hyperbolic.relational.queries import RELATION_TABLES
-from hyperspectral_geo.tensor_file import TensorFile, parse_json, refuse_plainly
 
 __all__ = ["read_relations", "write_relations"]
 
-_MARKER = "hyperspectral_geo"
-_FORMAT = "relational embedding 1"
+_KIND = "relational embedding 1"
 _TABLES = ("tangents", "biases", *RELATION_TABLES)
 _NAMES = ("entities", "relations")
 
@@ -28,10 +28,8 @@ def write_relations(path: Path, model: RelationalEmbedding) -> Path:
     tensors = {name: getattr(model, name) for name in _TABLES}
     for kind in _NAMES:
         tensors[kind], tensors[f"{kind}_ends"] = packed_names(getattr(model, kind))
-    record = {"format": _FORMAT, "geometry": model.geometry, "scale": model.scale}
-    # clones, since the format refuses tensors that share memory
-    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    return write_atomically(path, save(plain, metadata={_MARKER: json.dumps(record)}))
+    record = {"geometry": model.geometry, "scale": model.scale}
+    return write_atomically(path, record_bytes(tensors, record, kind=_KIND))
 
 
 def read_relations(path: Path) -> RelationalEmbedding:
@@ -42,23 +40,14 @@ def read_relations(path: Path) -> RelationalEmbedding:
             that do not fit each other.
         OSError: if the file cannot be opened.
     """
-    if not path.exists():
-        raise FileNotFoundError(
-            f"{path}: expected a saved relational embedding, got no such file; `hsgeo kg train` makes one"
-        )
-    file = TensorFile(path)
-    record = parse_json(file.metadata.get(_MARKER, "{}").encode(), path, refuse_plainly, what="metadata")
-    if record.get("format") != _FORMAT:
-        raise refuse_plainly(path, None, f"expected a saved relational embedding, got {record.get('format')!r:.40}")
+    return read_record_file(path, _unpacked, kind=_KIND, maker="hsgeo kg train")
+
+
+def _unpacked(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> RelationalEmbedding:
     needed = {*_TABLES, *_NAMES, *(f"{kind}_ends" for kind in _NAMES)}
-    if set(file) != needed:
-        raise refuse_plainly(path, None, f"expected tensors {', '.join(sorted(needed))}, got {sorted(file)!r:.120}")
-    geometry, scale = record.get("geometry"), record.get("scale")
-    if not isinstance(geometry, str) or isinstance(scale, bool) or not isinstance(scale, int | float):
-        raise refuse_plainly(path, None, f"expected a geometry and a scale, got {geometry!r:.40}, {scale!r:.40}")
-    try:
-        names = [unpacked_names(file[kind], file[f"{kind}_ends"]) for kind in _NAMES]
-        tables = {name: file[name] for name in _TABLES}
-        return RelationalEmbedding(*names, geometry=geometry, scale=float(scale), **tables)  # pyright: ignore[reportArgumentType]
-    except (ValueError, KeyError, OverflowError) as error:
-        raise refuse_plainly(path, None, f"its parts do not fit each other ({error}); save the model again") from error
+    if set(tensors) != needed:
+        raise ValueError(f"expected tensors {', '.join(sorted(needed))}, got {sorted(tensors)!r:.120}")
+    entities, relations = (unpacked_names(tensors[kind], tensors[f"{kind}_ends"]) for kind in _NAMES)
+    geometry, scale = unpacked_space(record)
+    tables = {name: tensors[name] for name in _TABLES}
+    return RelationalEmbedding(entities, relations, geometry=geometry, scale=scale, **tables)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import torch
 from jaxtyping import Float, Int
@@ -64,8 +65,8 @@ def triple_ranks(model: RelationalEmbedding, kg: KnowledgeGraph, triples: Int[Te
     Raises:
         ValueError: if the model is of another knowledge graph, or a triple names what is not in it.
     """
-    if (model.entities, model.relations) != (kg.entities, kg.relations):
-        raise ValueError("model: expected one of this knowledge graph, got other entities or relations; train it anew")
+    for what in ("entities", "relations"):
+        _require_same(what, getattr(model, what), getattr(kg, what))
     limit = torch.tensor([len(kg.entities), len(kg.relations), len(kg.entities)])
     if not bool(((triples >= 0) & (triples < limit)).all()):
         raise ValueError(f"triples: expected numbers from 0 to below {limit.tolist()}, got others")
@@ -82,3 +83,14 @@ def triple_ranks(model: RelationalEmbedding, kg: KnowledgeGraph, triples: Int[Te
         better, same = (scores > true).sum(1), (scores == true).sum(1)  # the true tail itself is filtered out
         ranks[start : start + step] = 1 + better + same / 2
     return ranks.reshape(2, -1).T.contiguous()
+
+
+def _require_same(what: str, got: tuple[str, ...], wanted: tuple[str, ...]) -> None:
+    if got == wanted:
+        return
+    pairs = enumerate(zip_longest(got, wanted))
+    place, (one, other) = next((place, names) for place, names in pairs if names[0] != names[1])
+    raise ValueError(
+        f"model: expected one of this knowledge graph, with its {len(wanted):,} {what} in their order, got "
+        f"{len(got):,}, of which number {place} is {one!r:.60}, not {other!r:.60}; train it on this graph"
+    )

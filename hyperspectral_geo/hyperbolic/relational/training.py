@@ -62,7 +62,8 @@ def fit_relations(
         scale: what a squared distance costs. It stays: the smaller it is, the farther out points must move to tell
             entities apart, and the more the space is curved for them.
         features: of the entities, such as vectors of their names or glosses, in the order of ``kg.entities``; a learned
-            linear map of them is added to the tangents, so that entities which training never meets have a place.
+            linear map of them is added to the tangents, so that entities which training never meets have a place. Rows
+            of about unit length suit the learning rate.
         start: a model of hops whose concepts are the entities, in the same order: tangents to begin with.
         steps: steps of Adam.
         questions: pairs (head, relation) a step, each with all its tails.
@@ -97,11 +98,9 @@ def fit_relations(
     _require(kg, dim=dim, geometry=geometry, scale=scale, dropout=dropout, learning_rate=learning_rate)
     require_counts(steps=steps, questions=questions, negatives=negatives, threads=threads, every=every)
     require_seed(seed)
-    _require_features(features, len(kg.entities))
+    features = _checked_features(features, len(kg.entities))
     parameters = _initial(kg, dim, geometry, features, start, step_generator(seed, 0, 0))
-    links = TypedLinks(
-        kg, scale=scale, questions=questions, negatives=negatives, dropout=dropout, features=_floats(features)
-    )
+    links = TypedLinks(kg, scale=scale, questions=questions, negatives=negatives, dropout=dropout, features=features)
     settings = {
         "dim": dim,
         "geometry": geometry,
@@ -194,12 +193,8 @@ def _fingerprint(
     graph.update(kg.train.numpy().tobytes())
     found = {"knowledge graph": graph.hexdigest(), "start": parameters.digest()}
     if features is not None:
-        found["features"] = hashlib.sha256(features.contiguous().numpy().tobytes()).hexdigest()
+        found["features"] = hashlib.sha256(features.numpy().tobytes()).hexdigest()
     return json.dumps(found | {name: str(value) for name, value in settings.items()}, sort_keys=True)
-
-
-def _floats(features: Tensor | None) -> Tensor | None:
-    return None if features is None else features.float()
 
 
 def _require(kg: KnowledgeGraph, *, dim: Any, geometry: Any, scale: Any, dropout: Any, learning_rate: Any) -> None:
@@ -216,12 +211,17 @@ def _require(kg: KnowledgeGraph, *, dim: Any, geometry: Any, scale: Any, dropout
         raise ValueError(f"dropout: expected a share from 0 to below 1, got {dropout!r:.40}")
 
 
-def _require_features(features: object, count: int) -> None:
+def _checked_features(features: object, count: int) -> Tensor | None:
+    """The features in float32, without the graph of gradients that an encoder may have left on them."""
     if features is None:
-        return
-    good = isinstance(features, Tensor) and features.ndim == 2 and features.is_floating_point()
-    if not good or features.shape[0] != count or not features.shape[1]:  # pyright: ignore[reportAttributeAccessIssue]
+        return None
+    shape = tuple(features.shape) if isinstance(features, Tensor) and features.is_floating_point() else ()
+    if not isinstance(features, Tensor) or len(shape) != 2 or shape[0] != count or not shape[1]:
         got = f"{features.dtype} of shape {tuple(features.shape)}" if isinstance(features, Tensor) else type(features)
         raise ValueError(f"features: expected floats of shape ({count}, f), one row an entity, got {got}")
-    if not bool(features.isfinite().all()):  # pyright: ignore[reportAttributeAccessIssue]
-        raise ValueError("features: expected finite numbers, got NaN or infinity; clean them with torch.nan_to_num")
+    found = features.detach().float().cpu().contiguous()
+    if not bool(found.isfinite().all()):
+        raise ValueError(
+            "features: expected finite numbers of float32, got NaN or infinity; clean them with torch.nan_to_num"
+        )
+    return found

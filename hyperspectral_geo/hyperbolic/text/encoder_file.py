@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from hyperspectral_geo.atomic_write import write_atomically
 from hyperspectral_geo.hyperbolic.graph import HopGraph
 from hyperspectral_geo.hyperbolic.model_file import packed_model, packed_names, unpacked_model, unpacked_names
+from hyperspectral_geo.hyperbolic.record_file import read_record_file, record_bytes
 from hyperspectral_geo.hyperbolic.text.encoder import TextHopEncoder
 from hyperspectral_geo.hyperbolic.text.familiar_words import FamiliarWords
 from hyperspectral_geo.hyperbolic.text.link_model import LinkModel
@@ -26,12 +25,11 @@ from hyperspectral_geo.hyperbolic.text.sentence_encoder import SentenceEncoder
 from hyperspectral_geo.hyperbolic.text.text_head import TextHead
 from hyperspectral_geo.hyperbolic.text.text_links import NEW, TextLinks
 from hyperspectral_geo.hyperbolic.text.tfidf import Tfidf
-from hyperspectral_geo.tensor_file import TensorFile, all_finite, parse_json, refuse_plainly
+from hyperspectral_geo.tensor_file import all_finite
 
 __all__ = ["read_encoder", "write_encoder"]
 
-_MARKER = "hyperspectral_geo"
-_FORMAT = "text hop encoder 1"
+_KIND = "text hop encoder 1"
 
 
 def write_encoder(path: Path, encoder: TextHopEncoder) -> Path:
@@ -53,16 +51,13 @@ def write_encoder(path: Path, encoder: TextHopEncoder) -> Path:
         joined, ends = packed_names(own.vocabulary)
         parts["tfidf"] = {"joined": joined, "ends": ends, "rarity": own.rarity, "directions": own.directions}
     record = {
-        "format": _FORMAT,
         "model": about_model,
         "missing": {kind: [asdict(side) for side in sides] for kind, sides in links.missing.items()},
         "usual": encoder.familiar.usual,
         "sentences": [own.name, own.most] if isinstance(own, SentenceEncoder) else None,
     }
-    tensors = {
-        f"{part}.{name}": tensor.contiguous().clone() for part, own in parts.items() for name, tensor in own.items()
-    }
-    return write_atomically(path, save(tensors, metadata={_MARKER: json.dumps(record)}))
+    tensors = {f"{part}.{name}": tensor for part, own in parts.items() for name, tensor in own.items()}
+    return write_atomically(path, record_bytes(tensors, record, kind=_KIND))
 
 
 def read_encoder(path: Path) -> TextHopEncoder:
@@ -73,32 +68,23 @@ def read_encoder(path: Path) -> TextHopEncoder:
         OSError: if the file cannot be opened.
         ImportError: if it needs a sentence encoder that is not installed.
     """
-    if not path.exists():
-        raise FileNotFoundError(
-            f"{path}: expected a saved text encoder, got no such file; `hsgeo hops texts` makes one from a model, its "
-            "graph and texts"
-        )
-    file = TensorFile(path)
-    record = parse_json(file.metadata.get(_MARKER, "{}").encode(), path, refuse_plainly, what="metadata")
-    if record.get("format") != _FORMAT:
-        hint = "; `hsgeo hops texts` makes one of a hop model" if "hop embedding" in str(record.get("format")) else ""
-        raise refuse_plainly(path, None, f"expected a saved text encoder, got {record.get('format')!r:.40}{hint}")
+    return read_record_file(path, _unpacked, kind=_KIND, maker="hsgeo hops texts")
+
+
+def _unpacked(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> TextHopEncoder:
     parts: dict[str, dict[str, Tensor]] = {}
-    for key in file:
+    for key, tensor in tensors.items():
         part, _, name = key.partition(".")
-        tensor = file[key]
         if not all_finite(tensor):
-            raise refuse_plainly(path, key, "expected finite numbers, got NaN or infinity; save the encoder again")
+            raise ValueError(f"tensor {key!r:.120}: expected finite numbers, got NaN or infinity")
         parts.setdefault(part, {})[name] = tensor
     try:
-        return _unpacked(parts, record)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RuntimeError, OverflowError) as error:
-        raise refuse_plainly(
-            path, None, f"its parts do not fit each other ({str(error)[:300]}); save it again"
-        ) from error
+        return _joined(parts, record)
+    except (TypeError, IndexError, AttributeError, RuntimeError) as error:
+        raise ValueError(str(error)[:300]) from error
 
 
-def _unpacked(parts: dict[str, dict[str, Tensor]], record: dict[str, Any]) -> TextHopEncoder:
+def _joined(parts: dict[str, dict[str, Tensor]], record: Mapping[str, Any]) -> TextHopEncoder:
     model = unpacked_model(parts["model"], record["model"])
     _require_shapes(parts, len(model), PageRows.of(model).width)
     graph = HopGraph.from_edges(parts["graph"]["edges"].long(), names=model.names)
@@ -160,7 +146,7 @@ def _table(parts: dict[str, dict[str, Tensor]], n: int) -> MentionTable:
     return MentionTable(**{**parts["table"], "pairs": pairs})
 
 
-def _own_encoder(parts: dict[str, dict[str, Tensor]], record: dict[str, Any]) -> Tfidf | SentenceEncoder | None:
+def _own_encoder(parts: dict[str, dict[str, Tensor]], record: Mapping[str, Any]) -> Tfidf | SentenceEncoder | None:
     if "tfidf" in parts:
         own = parts["tfidf"]
         vocabulary, rarity, directions = unpacked_names(own["joined"], own["ends"]), own["rarity"], own["directions"]

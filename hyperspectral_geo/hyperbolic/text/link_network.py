@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -11,12 +10,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hyperspectral_geo.hyperbolic.text.page_rows import PageRows
-from hyperspectral_geo.hyperbolic.text.placement_loss import LandmarkHops, placement_gradient
+from hyperspectral_geo.hyperbolic.text.placement_loss import LandmarkHops
+from hyperspectral_geo.hyperbolic.text.row_training import trained_weights
 from hyperspectral_geo.hyperbolic.text.text_head import TextHead
 
 __all__ = ["LinkNetwork"]
 
-_PAGES, _KNOWN = 64, 512
 _RATE = 3e-3
 
 
@@ -73,26 +72,18 @@ class LinkNetwork:
         columns, base = (columns - mean) / deviation, head.rows(vectors)
         generator = torch.Generator().manual_seed(seed)
         c, q = columns.shape[1], pages.width
-        moved = {
+        start = {
             "linear": torch.zeros(q, c),
             "hidden": torch.randn(width, c, generator=generator) * c**-0.5,
             "out": torch.zeros(q, width),
         }
-        for part in moved.values():
-            part.requires_grad_()
-        adam = torch.optim.AdamW(list(moved.values()), lr=_RATE, weight_decay=0.05)
-        for step in range(steps):
-            some, others, goal = hops.draw(_PAGES, _KNOWN, generator)
-            with torch.enable_grad():
-                rows = base[some] + _correction(columns[some], moved)
-            loss, gradient = placement_gradient(pages, rows.detach(), others, goal)
-            adam.zero_grad()
-            rows.backward(gradient)
-            adam.param_groups[0]["lr"] = _RATE * 0.5 * (1 + math.cos(math.pi * step / steps))
-            adam.step()
-            if progress is not None and step % 50 == 0:
-                progress(step, loss)
-        found = {name: part.detach() for name, part in moved.items()}
+
+        def rows(moved: Mapping[str, Tensor], some: Tensor) -> Tensor:
+            return base[some] + _correction(columns[some], moved)
+
+        found = trained_weights(
+            start, rows, pages, hops, steps=steps, rate=_RATE, generator=generator, progress=progress
+        )
         return cls(head, {"mean": mean, "deviation": deviation, **found})
 
     def rows(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -11,12 +10,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hyperspectral_geo.hyperbolic.text.page_rows import PageRows
-from hyperspectral_geo.hyperbolic.text.placement_loss import LandmarkHops, placement_gradient
+from hyperspectral_geo.hyperbolic.text.placement_loss import LandmarkHops
+from hyperspectral_geo.hyperbolic.text.row_training import trained_weights
 
 __all__ = ["TextHead"]
 
 _RIDGES = tuple(10.0**power for power in range(-3, 4))
-_PAGES, _KNOWN = 64, 512
 _RATE = 1e-3
 
 
@@ -87,26 +86,19 @@ class TextHead:
         generator = torch.Generator().manual_seed(seed)
         f, q = len(self.center), pages.width
         start = {
-            **self.weights,
             "hidden": torch.randn(width, f, generator=generator) * f**-0.5,
             "bias": torch.zeros(width),
             "out": torch.zeros(q, width),
         }
-        moved = {name: start[name].clone().requires_grad_() for name in ("hidden", "bias", "out")}
-        adam = torch.optim.AdamW(list(moved.values()), lr=_RATE, weight_decay=0.05)
-        for step in range(steps):
-            some, others, goal = hops.draw(_PAGES, _KNOWN, generator)
+
+        def rows(moved: Mapping[str, Tensor], some: Tensor) -> Tensor:
             kept = (torch.rand(len(some), width, generator=generator) >= drop) / (1 - drop)
-            with torch.enable_grad():
-                rows = TextHead(self.center, {**start, **moved})._rows(vectors[some], kept)
-            loss, gradient = placement_gradient(pages, rows.detach(), others, goal)
-            adam.zero_grad()
-            rows.backward(gradient)
-            adam.param_groups[0]["lr"] = _RATE * 0.5 * (1 + math.cos(math.pi * step / steps))
-            adam.step()
-            if progress is not None and step % 50 == 0:
-                progress(step, loss)
-        return TextHead(self.center, {**start, **{name: part.detach() for name, part in moved.items()}})
+            return TextHead(self.center, {**self.weights, **moved})._rows(vectors[some], kept)
+
+        found = trained_weights(
+            start, rows, pages, hops, steps=steps, rate=_RATE, generator=generator, progress=progress
+        )
+        return TextHead(self.center, {**self.weights, **found})
 
     def rows(self, vectors: Float[Tensor, "m f"]) -> Float[Tensor, "m q"]:
         """Rows of pages by their texts' vectors.
