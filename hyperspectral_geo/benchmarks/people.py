@@ -39,6 +39,7 @@ def run(*, quick: bool, progress: Progress) -> BenchTable:
         table.rows += _one_cycle(task.contest.base, barred=not quick)
         runs = cycle_runs(task.core, quick=quick, told=told)
         table.rows += runs.rows()
+        table.pictures["answers"] = runs.picture()
     table.notes += [
         *notes,
         f"One cycle: {_ANSWERS} answers on random pairs, each a hop more or less than the model says, applied to the "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import platform
@@ -9,11 +10,15 @@ import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from hyperspectral_geo.atomic_write import write_atomically
+
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from rich.console import Console
 
 __all__ = ["BenchTable", "Row", "environment", "worst"]
@@ -45,12 +50,13 @@ class Row:
 
 @dataclass
 class BenchTable:
-    """Rows, notes and the environment of one run."""
+    """Rows, notes, pictures by name, and the environment of one run."""
 
     name: str
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
+    pictures: dict[str, Figure] = field(default_factory=dict)
 
     def show(self, console: Console) -> None:
         """Print the table, then notes and environment; in a file or pipe as wide as the rows need."""
@@ -85,7 +91,18 @@ class BenchTable:
         lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in _cells(row)) + " |" for row in self.rows]
         for note in (*self.notes, self._environment_line() + "."):
             lines += ["", note]
+        lines += [part for name, file in self._picture_files().items() for part in ("", f"![{name}]({file})")]
         return "\n".join(lines) + "\n"
+
+    def save_pictures(self, folder: Path) -> None:
+        """Write the pictures that ``to_markdown`` names, as PNG."""
+        for name, file in self._picture_files().items():
+            content = io.BytesIO()
+            self.pictures[name].savefig(content, format="png", dpi=110, metadata={"Software": None})
+            write_atomically(folder / file, content.getvalue())
+
+    def _picture_files(self) -> dict[str, str]:
+        return {name: f"{self.name}-{name.replace(' ', '-')}.png" for name in self.pictures}
 
     def _environment_line(self) -> str:
         return ", ".join(f"{key} {value}" for key, value in self.environment.items())

@@ -37,7 +37,10 @@ def bench(
         Path | None, typer.Option("--json", help="Also write the rows to this file.", dir_okay=False)
     ] = None,
     markdown_path: Annotated[
-        Path | None, typer.Option("--markdown", help="Also write the table as a page to this file.", dir_okay=False)
+        Path | None,
+        typer.Option(
+            "--markdown", help="Also write the table as a page to this file, pictures beside it.", dir_okay=False
+        ),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Smaller sizes and fewer repetitions.")] = False,
 ) -> None:
@@ -69,3 +72,4 @@ def bench(
     if markdown_path is not None:
         command = f"hsgeo bench {name}" + (" --quick" if quick else "")
         write_atomically(markdown_path, table.to_markdown(command=command).encode())
+        table.save_pictures(markdown_path.parent)
