@@ -17,8 +17,7 @@ def require_writable(folder: Path) -> None:
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         temporary.unlink()
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise type(error)(f"{folder}: expected a folder to write to, got {reason!r}; pass another") from error
+        raise _unwritable(folder, error) from error
 
 
 def write_atomically(path: str | os.PathLike[str], payload: bytes) -> Path:
@@ -36,10 +35,14 @@ def write_atomically(path: str | os.PathLike[str], payload: bytes) -> Path:
     if not path.parent.exists():
         raise FileNotFoundError(f"{path}: expected a file in an existing folder, got none at {path.parent}; create it")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    # O_EXCL: never write through a file or link that somebody else put there. O_BINARY exists on Windows only.
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
     try:
-        # O_EXCL: never write through a file or link that somebody else put there. O_BINARY exists on Windows only.
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
-        with os.fdopen(os.open(temporary, flags, 0o666), "wb") as file:
+        descriptor = os.open(temporary, flags, 0o666)
+    except OSError as error:
+        raise _unwritable(path.parent, error) from error
+    try:
+        with os.fdopen(descriptor, "wb") as file:
             file.write(payload)
             file.flush()
             os.fsync(file.fileno())
@@ -56,3 +59,8 @@ def write_atomically(path: str | os.PathLike[str], payload: bytes) -> Path:
         finally:
             os.close(folder)
     return path
+
+
+def _unwritable(folder: Path, error: OSError) -> OSError:
+    reason = error.strerror or type(error).__name__
+    return type(error)(f"{folder}: expected a folder to write to, got {reason!r}; pass another")

@@ -102,7 +102,8 @@ BAD_RECORDS: dict[str, tuple[Any, str]] = {
     "author a list": ({**PAIR, "author": ["ann"]}, "author: expected a text"),
     "author long": ({**PAIR, "author": "a" * 201}, "author: expected a text of at most 200"),
     "time": ({**PAIR, "time": "yesterday"}, "time: expected a time such as"),
-    "hops 0": ({**PAIR, "kind": "hops", "hops": 0}, "hops: expected a number of hops above 0"),
+    "hops 0": ({**PAIR, "kind": "hops", "hops": 0}, "hops: expected a number of hops from 1e-06 to"),
+    "hops too few": ({**PAIR, "kind": "hops", "hops": 1e-300}, "hops: expected a number of hops from 1e-06 to"),
     "no hops": ({**PAIR, "kind": "hops"}, "hops: expected in hops, got none"),
     "hops text": ({**PAIR, "kind": "hops", "hops": "two"}, "hops: expected a number of hops"),
     "near is the anchor": ({**NEARER, "near": "Beer"}, "near: expected another concept than the anchor"),
@@ -146,7 +147,10 @@ BAD_FILES: dict[str, tuple[bytes, str]] = {
     "byte order mark": (b'\xef\xbb\xbf{"kind": "pin", "name": "a"}\n', "line 1: expected UTF-8 without a byte order"),
     "UTF-16": ('{"kind": "pin", "name": "a"}\n'.encode("utf-16"), "line 1: the line is not valid JSON"),
     "huge line": (b'{"kind": "pin", "name": "' + b"a" * (3 << 20) + b'"}\n', "line 1: expected a line of at most"),
-    "blank line": (b'{"kind": "pin", "name": "a"}\n\n{"kind": "pin", "name": "b"}\n', "line 2: the line is not valid"),
+    "blank line": (
+        b'{"kind": "pin", "name": "a"}\n\n{"kind": "pin", "name": "b"}\n',
+        "line 2: expected a JSON object, got an empty",
+    ),
     "deep": (b"[" * 100_000 + b"]" * 100_000, "line 1: the line is not valid JSON"),
     "a zero byte": (b"\0\n", "line 1: the line is not valid JSON"),
 }
@@ -176,7 +180,7 @@ def test_half_a_character_is_no_name():
 def test_a_folder_and_a_missing_file_are_refused(tmp_path: Path):
     with pytest.raises(ValueError, match="expected a regular file"):
         read_constraints(tmp_path)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match="none.jsonl: expected a file of JSON lines, got no such file"):
         read_constraints(tmp_path / "none.jsonl")
 
 

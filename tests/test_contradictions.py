@@ -105,6 +105,26 @@ def test_without_direction_a_pair_is_its_reverse():
         assert len(contradictions(said, directed=False)) == 1
 
 
+def test_lengths_of_links_take_the_place_of_a_hop():
+    half = lambda a, b: 0.5  # noqa: E731
+    right = [Farther(A, B), AboutHops(A, B, 0.7), Group((A, B), 0.65), Closer(C, D), AboutHops(C, D, 0.4)]
+    assert contradictions(right[:2], reference=half)  # a whole hop farther is 1.5
+    assert not contradictions([*right[:2], *right[3:]], reference=half, step=0.1)
+    assert not contradictions([right[0], right[2]], reference=half, step=0.1)
+    assert len(contradictions([Closer(C, D), AboutHops(C, D, 0.45)], reference=half, step=0.1)) == 1
+
+
+def test_what_needs_a_reference_waits_for_one():
+    assert not contradictions([Group((A, B), 5), Farther(A, B)])
+    assert not contradictions([Group((A, B), 5), Farther(A, B)], reference=lambda a, b: 4.0)
+    assert contradictions([Group((A, B), 5), Farther(A, B)], reference=lambda a, b: 4.5)
+
+
+def test_both_directions_are_told_once():
+    assert len(contradictions([Closer(A, B, both=True), Farther(A, B, both=True)])) == 1
+    assert len(contradictions([Group((A, B), 2), AboutHops(A, B, 3, both=True)])) == 1
+
+
 def test_authors_and_lines_are_told():
     said = [Closer(A, B, author="ann", where="said.jsonl, line 3"), Farther(A, B, author="bob\x1b")]
     with pytest.raises(ValueError, match=r"by 'ann', said.jsonl, line 3\) against farther .* by 'bob\\x1b'"):

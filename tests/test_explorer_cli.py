@@ -104,6 +104,41 @@ def test_a_model_without_directions_has_one_list(hsgeo: Hsgeo, links: Path, tmp_
     assert nearest_numbers(found["onward"], 41).shape == (41, 24)
 
 
+def test_training_on_both_directions_gives_one_list(hsgeo: Hsgeo, links: Path, tmp_path: Path):
+    made = tmp_path / "u.safetensors"
+    assert hsgeo("hops", "train", links, "-o", made, "--dim", 3, "--steps", 60, "--undirected") == 0
+    model = HopEmbedding.load(made)
+    assert model.outgoing is not None  # scalars, trained apart, that differ by rounding at most
+    assert hsgeo("explore", made, "-o", tmp_path / "page.html", "--graph", links) == 0
+    assert record(tmp_path / "page.html")["backward"] is None
+
+
+ISLANDS = [(f"big {i}", f"big {j % 60}") for i in range(60) for j in (i + 1, 5 * i + 2)]
+ISLANDS += [(f"isle {i}", f"isle {j % 9}") for i in range(9) for j in (i + 1, 4 * i + 2)]
+TREE = [(f"node {i}", f"node {(i - 1) // 2}") for i in range(1, 70)]
+
+
+@pytest.mark.parametrize("arcs", [ISLANDS, TREE], ids=["islands", "tree"])
+def test_lists_hold_what_a_way_leads_to_and_the_models_own_hops(hsgeo: Hsgeo, tmp_path: Path, arcs: list):
+    links, out = tmp_path / "links.tsv", tmp_path / "page.html"
+    links.write_text("".join(f"{a}\t{b}\n" for a, b in arcs if a != b))
+    graph = read_hop_graph(str(links))
+    made = replace(fit(graph, dim=4, steps=200), provenance=Provenance.of(graph, "hops"))
+    assert hsgeo("explore", made.save(tmp_path / "m.safetensors"), "-o", out, "--graph", links) == 0
+    found, n = record(out), len(graph)
+    ways, hops = nx.DiGraph(graph.edges.tolist()), made.distances().numpy()
+    low, high = found["hopRange"]
+    for side, reach, table in (("onward", nx.descendants, hops), ("backward", nx.ancestors, hops.T)):
+        numbers = nearest_numbers(found[side], n)
+        steps = np.frombuffer(column(found[side]["rises"]), np.uint8).reshape(-1, n).T.astype(int).cumsum(1)
+        shown = low + steps / 255 * (high - low)
+        assert np.abs(shown - np.take_along_axis(table, numbers, 1)).max() <= (high - low) / 509
+        for i in range(n):
+            reached = reach(ways, i)
+            best = sorted(reached, key=lambda j: table[i, j])[: numbers.shape[1]]
+            assert set(best) <= set(numbers[i])
+
+
 def test_wikispeedias_subjects_are_groups(
     hsgeo: Hsgeo, shared_data: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

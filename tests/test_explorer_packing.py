@@ -170,6 +170,10 @@ BAD = {
     ),
     "fewer hops than neighbours": ({"onward": (np.array([[1], [0]]), np.ones((2, 2)))}, "onward.hops: expected"),
     "hops that are none": ({"onward": (np.array([[1], [0]]), np.array([[1.0], [np.inf]]))}, "onward.hops"),
+    "the farthest first": (
+        {"onward": (np.array([[1, 0], [0, 1]]), np.array([[1.0, 2.0], [2.0, 1.0]]))},
+        "onward.hops: expected the nearest first in every row, got another order in row 1",
+    ),
     "neighbours of others": ({"backward": (np.array([[0]]), np.ones((1, 1)))}, "backward.numbers: expected"),
     "factors of others": ({"source": np.ones((3, 1), np.int8)}, r"source: expected shape \(2, 1\)"),
     "scales of another rank": ({"scales": np.ones(2)}, r"source: expected shape \(2, 2\)"),

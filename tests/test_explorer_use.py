@@ -224,4 +224,10 @@ def test_hops_that_are_none_are_not_kept(small: Watched, wrong: str):
     small.page.fill("#hops", wrong)
     small.page.click("#about")
     assert "expected a whole number" in small.text("#status")
+    assert small.page.get_attribute("#hops", "aria-invalid") == "true"
     assert len(small.texts("#answers li")) == before
+    small.page.fill("#hops", "2")
+    small.page.click("#about")
+    assert small.page.get_attribute("#hops", "aria-invalid") == "false"
+    small.page.click("#answers li:last-child button")
+    assert small.page.evaluate("document.activeElement.id") == "journal-title"

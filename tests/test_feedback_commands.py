@@ -92,14 +92,14 @@ REFUSED: dict[str, tuple[tuple, str]] = {
     "too few words": (("add", "closer", "0"), "add closer: expected SOURCE TARGET, got 1 words"),
     "too many words": (("add", "pin", "0", "1"), "add pin: expected NAME, got 2 words"),
     "no number": (("add", "hops", "0", "1", "two"), "add hops: expected a number of hops, got 'two'"),
-    "hops 0": (("add", "hops", "0", "1", "0"), "hops: expected a number of hops above 0"),
-    "hops NaN": (("add", "hops", "0", "1", "nan"), "hops: expected a number of hops above 0"),
+    "hops 0": (("add", "hops", "0", "1", "0"), "hops: expected a number of hops from 1e-06 to 1e+06"),
+    "hops NaN": (("add", "hops", "0", "1", "nan"), "hops: expected a number of hops from 1e-06 to 1e+06"),
     "self": (("add", "closer", "0", "0"), "target: expected another concept than the source"),
     "both of nearer": (("add", "nearer", "0", "1", "2", "--both"), "--both: expected with another kind than nearer"),
     "toward of a pair": (("add", "closer", "0", "1", "--toward"), "--toward: expected with another kind than closer"),
     "strength": (("add", "closer", "0", "1", "--strength", "0"), "strength: expected a number above 0"),
     "unknown name": (("add", "closer", "0", "31"), "'31' is not one of the 30 concepts; similar:"),
-    "no such file": (("add", "--from", "none.jsonl"), "none.jsonl"),
+    "no such file": (("add", "--from", "none.jsonl"), "none.jsonl: expected a file of JSON lines, got no such file"),
     "nothing to apply": (("apply",), "expected answers to apply, got none"),
     "nothing to undo": (("undo",), "expected answers to take back, got none"),
     "no apply to undo": (("undo", "--apply"), "expected an apply to take back, got none"),
@@ -118,6 +118,25 @@ def test_what_cannot_be_done_is_said_in_a_line(words, told: str, feedback: Hsgeo
     assert "Traceback" not in said
     assert [path.name for path in model.parent.iterdir()] == ["m.safetensors"]
     assert model.read_bytes() == before
+
+
+def test_answers_without_a_time_are_taken_over_once(feedback: Hsgeo, tmp_path: Path, capsys):
+    said = tmp_path / "said.jsonl"
+    said.write_text('{"kind": "closer", "source": "0", "target": "1"}\n{"kind": "pin", "name": "2"}\n')
+    for told in ("2 answers of", "0 answers of"):
+        assert feedback("add", "--from", said) == 0
+        assert told in capsys.readouterr().out
+    assert feedback("undo", 2) == 0
+    assert feedback("add", "--from", said) == 0
+    assert "1 answers of" in capsys.readouterr().out
+
+
+def test_links_are_refused_before_they_block_an_apply(feedback: Hsgeo, model: Path, tmp_path: Path, capsys):
+    said = tmp_path / "said.jsonl"
+    said.write_text('{"kind": "pin", "name": "2"}\n{"kind": "link", "source": "0", "target": "1", "length": 1}\n')
+    assert feedback("add", "--from", said) == 2
+    assert "got link (source '0', target '1', length 1, said.jsonl, line 2); leave it out" in capsys.readouterr().err
+    assert not FeedbackCycle.of(model).journal.exists()
 
 
 def test_contradictions_are_refused_or_weighed(feedback: Hsgeo, model: Path, capsys, unchecked):

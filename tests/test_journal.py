@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import multiprocessing
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from hypothesis import strategies as st
 
 from hyperspectral_geo.hyperbolic import HopEmbedding
 from hyperspectral_geo.hyperbolic.feedback import Closer, FeedbackCycle, Journal
-from hyperspectral_geo.hyperbolic.feedback.journal import answers_digest
+from hyperspectral_geo.hyperbolic.feedback.journal import answers_digest, journal_lock
 
 HASH, OTHER = "0123456789abcdef" * 4, "f" * 64
 HEADER = {"kind": "journal", "format": 1, "model": HASH, "points": 3}
@@ -56,7 +59,7 @@ def test_what_was_written_is_read(tmp_path: Path):
     journal = journal.with_apply([1, 2], OTHER).with_answers([Closer("c", "a", author="ann")]).with_undo([2], HASH)
     path = journal.write(tmp_path / "m.journal.jsonl")
     assert Journal.read(path) == journal
-    assert Journal.read(path).made == {OTHER, HASH}
+    assert Journal.read(path).made == (OTHER, HASH)
     assert all(one.time for one in journal.answers)
     assert journal.answers[1].time == "2026-01-01"
     path.write_bytes(path.read_bytes().removesuffix(b"\n"))
@@ -113,6 +116,28 @@ def test_damage_is_refused_with_its_line(records: tuple, told: str, tmp_path: Pa
 def test_an_empty_file_is_no_journal(tmp_path: Path):
     with pytest.raises(ValueError, match="expected a journal, got an empty file"):
         Journal.read(written(tmp_path))
+
+
+def test_a_missing_folder_is_told(tmp_path: Path):
+    model = HopEmbedding(("a", "b", "c"), torch.eye(3)).save(tmp_path / "m.safetensors")
+    cycle = FeedbackCycle.of(model, tmp_path / "none" / "j.jsonl")
+    for step in (cycle.read, cycle.apply, lambda: cycle.add([Closer("a", "b")])):
+        with pytest.raises(FileNotFoundError, match="none: expected a folder with a model or a journal, got none"):
+            step()
+
+
+@pytest.mark.parametrize(("number", "known"), [(errno.ENOLCK, True), (errno.EBADF, True), (errno.EINTR, False)])
+def test_a_folder_that_cannot_be_locked_is_used_unlocked(number: int, known: bool, tmp_path: Path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def refused(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    entered = False
+    with contextlib.nullcontext() if known else pytest.raises(OSError), journal_lock(tmp_path / "j", tmp_path / "m"):
+        entered = True
+    assert entered == known
 
 
 def _add(model: Path, author: str) -> None:

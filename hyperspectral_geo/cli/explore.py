@@ -62,7 +62,7 @@ def explore(
     from hyperspectral_geo.hyperbolic.hop_factors import hop_factors
     from hyperspectral_geo.plotting.explorer import Atlas, write_explorer
 
-    found = HopEmbedding.load(model)
+    found, digest = HopEmbedding.load(model), hashlib.sha256(model.read_bytes()).hexdigest()
     kinds = None if groups is None else _groups(found, groups)
     links = None
     if graph is not None:
@@ -79,7 +79,7 @@ def explore(
         factors.target.numpy(),
         factors.scales.numpy(),
         factors.mean_error,
-        hashlib.sha256(model.read_bytes()).hexdigest(),
+        digest,
         None if same else _nearest(found, links, each // 2, into=True),
         kinds,
         None if links is None else links.edges.numpy(),
@@ -91,31 +91,44 @@ def explore(
 
 
 def _nearest(model: HopEmbedding, graph: HopGraph | None, k: int, *, into: bool) -> Nearest:
-    """The k nearest of each; with a graph, first those that ways from or to the best-linked concept reach.
+    """The k nearest of each; with a graph, as far as there are any, only of those that a way leads to, or from.
 
     No training has seen a distance to what no way leads to, and what the model says of it is often too near.
     """
     import torch
 
-    from hyperspectral_geo.hyperbolic.bfs import bfs
     from hyperspectral_geo.hyperbolic.neighbors import nearest
     from hyperspectral_geo.plotting.explorer import Nearest
 
     spare = 0 if graph is None else _SPARE
     hops, numbers = nearest(model, torch.arange(len(model)), k + spare, direction="in" if into else "out")
-    if graph is not None and len(graph.edges):
-        best = int(graph.edges.flatten().bincount(minlength=len(graph)).argmax())
-        lost = bfs(graph, [best], reverse=into)[0] < 0
-        order = lost[numbers].int().sort(dim=1, stable=True).indices
-        hops, numbers = hops.gather(1, order), numbers.gather(1, order)
+    if graph is not None:
+        chosen = _lost(graph, numbers, into=into).int().sort(dim=1, stable=True).indices[:, :k].sort(dim=1).values
+        hops, numbers = hops.gather(1, chosen), numbers.gather(1, chosen)
     return Nearest(numbers[:, :k].numpy(), hops[:, :k].double().numpy())
 
 
+def _lost(graph: HopGraph, numbers: Tensor, *, into: bool) -> Tensor:
+    """For each concept which of its row of others no way leads to, or from, (n, k).
+
+    All concepts from and to which ways lead from the best-linked one reach the same; the others are followed alone.
+    """
+    from hyperspectral_geo.hyperbolic.bfs import WORD, bfs, bfs_blocks
+
+    best = int(graph.edges.flatten().bincount(minlength=len(graph)).argmax())
+    there, back = (bfs(graph, [best], reverse=reverse)[0] >= 0 for reverse in (into, not into))
+    found = ~there[numbers]
+    alone = (~(there & back)).nonzero()[:, 0]
+    for rows, hops in zip(alone.split(WORD), bfs_blocks(graph, alone, reverse=into), strict=False):
+        found[rows] = hops.gather(1, numbers[rows]) < 0
+    return found
+
+
 def _same_both_ways(model: HopEmbedding) -> bool:
-    """Whether d(u→v) = d(v→u): one point a concept, no scalars that differ, no forms."""
+    """Whether d(u→v) = d(v→u) but for rounding: one point a concept, no scalars that differ, no forms."""
 
     def equal(one: Tensor | None, other: Tensor | None) -> bool:
-        return one is other if one is None or other is None else one.equal(other)
+        return one is other if one is None or other is None else one.allclose(other, rtol=1e-5, atol=1e-5)
 
     return model.targets is None and model.forms is None and equal(model.outgoing, model.incoming)
 

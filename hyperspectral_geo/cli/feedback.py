@@ -99,6 +99,8 @@ def list_answers(json_file: Json = None) -> None:
             ],
         )
     )
+    if cycle.is_behind():
+        typer.echo(f"{cycle.model}: is behind its journal, as a run was stopped; apply or undo brings it up", err=True)
     if json_file is not None:
         told = [
             {"number": n, "state": state, **one.as_record()}
@@ -147,7 +149,7 @@ def ask(
     seed: Annotated[int, typer.Option(help="Of the pairs that are looked at.", min=0)] = 0,
     json_file: Json = None,
 ) -> None:
-    """Propose pairs to answer: those of which the model is least sure, and that nobody has answered."""
+    """Propose pairs that nobody has answered: to concepts that few links lead to, and of these the least sure."""
     from hyperspectral_geo.hyperbolic.embedding import HopEmbedding
     from hyperspectral_geo.hyperbolic.feedback.constraint import PairConstraint
     from hyperspectral_geo.hyperbolic.feedback.questions import questions

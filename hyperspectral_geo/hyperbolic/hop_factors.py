@@ -50,9 +50,9 @@ def hop_factors(
     """Approximate what a model of any kind predicts by a table of rank r, in bytes.
 
     Alternating least squares on the predictions from ``samples`` concepts and those to ``samples`` others: S_u of each
-    concept is fitted to the predictions from it, its T_v to those to it, Σ (S_u·T_v / d̂(u→v) − 1)² over pairs of
-    different concepts, so that one hop is told from two. The factors are then balanced by their singular value
-    decomposition and rounded to whole numbers from −127 to 127.
+    concept is fitted to the predictions from it, its T_v to those to it, Σ ((S_u·T_v − d̂(u→v)) / max(d̂(u→v), m/4))²
+    over pairs of different concepts with m the mean prediction, so that one hop is told from two. The factors are then
+    balanced by their singular value decomposition and rounded to whole numbers from −127 to 127.
 
     Time and memory grow as n·samples; with ``samples`` ≥ n all pairs are seen.
 

@@ -15,13 +15,23 @@ from hyperspectral_geo.hyperbolic.feedback.constraint import Constraint
 from hyperspectral_geo.hyperbolic.feedback.terms import Terms
 from hyperspectral_geo.hyperbolic.neighbors import Neighbor, neighbors
 
-__all__ = ["AnswerChange", "Changes", "Drift", "NeighborChange", "changes_between"]
+__all__ = [
+    "LEAST_DISTANCE",
+    "AnswerChange",
+    "Changes",
+    "Drift",
+    "NeighborChange",
+    "can_be_directed",
+    "changes_between",
+]
 
 _NEIGHBOURS = 8
 _MOST_NAMED = 50  # concepts whose neighbours are listed
 _MOST_ENTRIES = 1 << 22  # pairs that drift is measured on; of more a sample is drawn
 _SLACK = 0.5  # hops: distances are read as whole numbers
-_LEAST = 0.1
+
+LEAST_DISTANCE = 0.1
+"""Hops; what is nearer counts as this far, where a change is set against a distance."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,7 @@ class NeighborChange:
 
 @dataclass(frozen=True)
 class Drift:
-    """|d − d₀|/d₀ over the ordered pairs that no answer is about.
+    """|d − d₀|/max(d₀, 0.1) over the ordered pairs that no answer is about.
 
     Attributes:
         mean: over all of them.
@@ -106,6 +116,11 @@ def changes_between(
     )
 
 
+def can_be_directed(model: HopEmbedding) -> bool:
+    """Whether d(u→v) can be another than d(v→u): by two points a concept, or by scalars."""
+    return any(part is not None for part in (model.targets, model.outgoing, model.incoming))
+
+
 def _answer(one: Constraint, number: int, before: HopEmbedding, after: HopEmbedding, terms: Terms) -> AnswerChange:
     at = (terms.pairs.entries == number).nonzero()[:, 0]
     ordered = (terms.triplets.entries == number).nonzero()[:, 0]
@@ -140,7 +155,7 @@ def _drift(before: HopEmbedding, after: HopEmbedding, terms: Terms, named: Tenso
     if n * m > _MOST_ENTRIES:
         others = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[: max(1, _MOST_ENTRIES // m)]
         others = others.sort().values
-    answered = _answered(terms)
+    answered = _answered(terms, both_ways=not can_be_directed(before))
     out = _change(before, after, named, others, answered)
     into = _change(before, after, others, named, answered)
     into = into[~torch.isin(others, named)]  # pairs of two named concepts are among the others
@@ -148,24 +163,25 @@ def _drift(before: HopEmbedding, after: HopEmbedding, terms: Terms, named: Tenso
     seen = seen[~seen.isnan()]
     if not len(seen):
         return Drift(0.0, 0.0, 0.0, m)
-    touched = 2 * m * n - m * m - m  # ordered pairs of different concepts with a named end
+    touched = 2 * m * n - m * m - m - len(answered)  # ordered pairs of different concepts with a named end
     mean = float(seen.mean())
-    return Drift(mean * touched / max(1, n * (n - 1)), float(seen.max()), mean, m)
+    return Drift(mean * touched / (n * (n - 1) - len(answered)), float(seen.max()), mean, m)
 
 
-def _answered(terms: Terms) -> Tensor:
-    """Ordered pairs that answers are about, (k, 2)."""
+def _answered(terms: Terms, *, both_ways: bool) -> Tensor:
+    """Ordered pairs that answers are about, (k, 2), each once."""
     alone = torch.stack([terms.pairs.sources, terms.pairs.targets], 1)
-    return torch.cat([alone, terms.triplets.near, terms.triplets.far])
+    found = torch.cat([alone, terms.triplets.near, terms.triplets.far])
+    return torch.unique(torch.cat([found, found.flip(1)]) if both_ways else found, dim=0)
 
 
 def _change(before: HopEmbedding, after: HopEmbedding, rows: Tensor, columns: Tensor, answered: Tensor) -> Tensor:
-    """|d − d₀|/d₀ from rows to columns; NaN for a concept and itself and for answered pairs."""
+    """|d − d₀|/max(d₀, 0.1) from rows to columns; NaN for a concept and itself and for answered pairs."""
     old, new = (
         model.scoring.hops(model.scoring.pairwise(model.leaving(rows), model.reached(columns)))
         for model in (before, after)
     )
-    found = (new - old).abs() / old.abs().clamp_min(_LEAST)
+    found = (new - old).abs() / old.abs().clamp_min(LEAST_DISTANCE)
     n = len(before)
     keys = rows[:, None] * n + columns
     skipped = torch.isin(keys, answered[:, 0] * n + answered[:, 1]) | (rows[:, None] == columns)

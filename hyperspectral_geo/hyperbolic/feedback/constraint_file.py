@@ -76,7 +76,9 @@ def read_lines(path: Path, entry: Callable[[int, Mapping[str, Any]], T]) -> list
         ValueError: naming the file and up to ten faults by their lines, those that ``entry`` raises among them.
         OSError: if it cannot be opened.
     """
-    if path.exists() and not path.is_file():
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: expected a file of JSON lines, got no such file; check its name")
+    if not path.is_file():
         raise ValueError(f"{path}: expected a regular file, got a folder or a device; name a file of JSON lines")
     found, faults = [], []
     for number, raw in enumerate(_raw_lines(path), 1):
@@ -122,6 +124,8 @@ def _raw_lines(path: Path) -> Iterator[bytes]:
 def _object(raw: bytes, path: Path, *, first: bool) -> dict[str, Any]:
     if first and raw.startswith(_MARK):
         raise ValueError("expected UTF-8 without a byte order mark, got one; save the file without it")
+    if not raw.strip():
+        raise ValueError("expected a JSON object, got an empty line; remove it")
     if len(raw) > _MOST_LINE:
         raise ValueError(f"expected a line of at most {_MOST_LINE} bytes, got a longer one; split it")
     return parse_json(raw, path, lambda _, __, reason: ValueError(reason), what="line")

@@ -19,7 +19,9 @@ from hyperspectral_geo.hyperbolic.objective import Objective, PreparedObjective,
 from hyperspectral_geo.hyperbolic.pair_leaves import PairLeaves
 from hyperspectral_geo.hyperbolic.parameters import Gradient, HopParameters
 
-__all__ = ["ConstraintLoss"]
+__all__ = ["ConstraintLoss", "put_at"]
+
+_FARTHEST = 30.0  # hyperbolic radius of a pin; in float32 the product of two such points' coordinates is still finite
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +88,10 @@ class ConstraintLoss(Objective):
         def reference(source: str, target: str) -> float:
             return float(measure(torch.tensor([number[source]]), torch.tensor([number[target]])))
 
-        require_consistent(said, conflicts=self.conflicts, reference=reference, directed=graph.directed)
+        step = mean_length(graph)
+        require_consistent(said, conflicts=self.conflicts, reference=reference, step=step, directed=graph.directed)
         pins = {number[one.name]: one.point for one in said if isinstance(one, Pin)}
-        terms = terms_of(said, number.__getitem__, measure, step=mean_length(graph))
+        terms = terms_of(said, number.__getitem__, measure, step=step)
         return _Prepared(self, terms, pins)
 
 
@@ -143,13 +146,23 @@ class _Prepared(PreparedObjective):
 
 
 def put_at(parameters: HopParameters, row: int, point: Sequence[int | float]) -> None:
-    """Write the tangents of a pinned concept. Raises ``ValueError`` for another number of coordinates."""
+    """Write the tangents of a pinned concept.
+
+    Raises:
+        ValueError: for another number of coordinates, or a point of a curved space too far out to be computed with.
+    """
     tables = [parameters.tables[name] for name in ("tangents", "targets") if name in parameters.tables]
     dim = tables[0].shape[1]
     if len(point) not in (dim, dim * len(tables)):
         wanted = f"{dim}" if len(tables) == 1 else f"{dim} or {2 * dim}"
         raise ValueError(f"point: expected {wanted} coordinates in a model of {dim} dimensions, got {len(point)}")
     for table, start in zip(tables, range(0, len(point), dim), strict=False):
+        length = math.hypot(*point[start : start + dim])
+        if parameters.geometry in ("hyperbolic", "product") and length > _FARTHEST:
+            raise ValueError(
+                f"point: expected a tangent of length at most {_FARTHEST:g} in {parameters.geometry} geometry, got "
+                f"{length:.4g}"
+            )
         table[row] = torch.tensor(point[start : start + dim], dtype=table.dtype)
 
 

@@ -46,19 +46,25 @@ class Contradiction:
 
 
 def contradictions(
-    constraints: Iterable[Constraint], *, reference: Reference | None = None, directed: bool = True
+    constraints: Iterable[Constraint],
+    *,
+    reference: Reference | None = None,
+    step: int | float = 1.0,
+    directed: bool = True,
 ) -> list[Contradiction]:
     """All groups of statements that contradict each other, strengths aside.
 
     Looked for are: closer and farther on one pair; different hops on one pair; hops that are not closer, or not
     farther, than ``reference`` has the pair; orders of distances from or to one concept that run in a circle, hops on
-    its pairs included; farther, and more hops, within a group; a concept pinned at two points; a link of two lengths.
+    its pairs included; farther than a group allows, by hops or by ``reference``; a concept pinned at two points; a link
+    of two lengths.
     A circle is told once for each set of concepts that it ties together.
 
     Args:
         constraints: any number; half a million take some seconds.
-        reference: distances before the statements; without one, what needs it is not looked for, and any "farther"
-            within a group is one too many.
+        reference: distances before the statements; without one, what needs it is not looked for.
+        step: what "closer" and "farther" ask for, and the least that "closer" may: one hop, or where links have lengths
+            their mean.
         directed: if false, a pair and its reverse are the same.
 
     >>> said = [Closer("Beer", "Yeast", author="ann"), Farther("Beer", "Yeast", author="bob")]
@@ -67,8 +73,8 @@ def contradictions(
     """
     entries = list(constraints)
     by_pair = _by_pair(_of_kind(entries, PairConstraint), directed)
-    found = [*_on_pairs(by_pair, reference), *_orders(entries, by_pair, directed)]
-    found += _in_groups(_of_kind(entries, Group), by_pair, reference)
+    found = [*_on_pairs(by_pair, reference, step), *_orders(entries, by_pair, directed)]
+    found += _in_groups(_of_kind(entries, Group), by_pair, reference, step)
     found += _differing(
         _of_kind(entries, Pin), lambda pin: pin.name, lambda pin: pin.point, "two places for one concept"
     )
@@ -78,7 +84,8 @@ def contradictions(
         lambda link: link.length,
         "two lengths for one link",
     )
-    return found
+    # Statements on both directions of a pair are met twice.
+    return list({(one.reason, *map(id, one.entries)): one for one in found}.values())
 
 
 def require_consistent(
@@ -86,6 +93,7 @@ def require_consistent(
     *,
     conflicts: Conflicts = "refuse",
     reference: Reference | None = None,
+    step: int | float = 1.0,
     directed: bool = True,
 ) -> None:
     """Raise ``ValueError`` with up to ten contradictions, unless conflicts are to be weighed."""
@@ -93,7 +101,7 @@ def require_consistent(
         raise ValueError(f"conflicts: expected 'refuse' or 'weigh', got {conflicts!r}")
     if conflicts == "weigh":
         return
-    found = contradictions(constraints, reference=reference, directed=directed)
+    found = contradictions(constraints, reference=reference, step=step, directed=directed)
     if found:
         told = "; ".join(map(str, found[:_MOST_TOLD])) + ("; and more" if len(found) > _MOST_TOLD else "")
         raise ValueError(
@@ -118,7 +126,9 @@ def _by_pair(constraints: Iterable[PairConstraint], directed: bool) -> dict[Pair
     return found
 
 
-def _on_pairs(by_pair: Mapping[Pair, list[PairConstraint]], reference: Reference | None) -> Iterator[Contradiction]:
+def _on_pairs(
+    by_pair: Mapping[Pair, list[PairConstraint]], reference: Reference | None, step: float
+) -> Iterator[Contradiction]:
     for pair, said in by_pair.items():
         if len(said) == 1:
             continue
@@ -129,9 +139,9 @@ def _on_pairs(by_pair: Mapping[Pair, list[PairConstraint]], reference: Reference
         if reference is not None and hops and (closer or farther):
             now = reference(*pair)
             for one in hops:
-                if closer and one.hops > max(1.0, now - 1):
+                if closer and one.hops > max(step, now - step):
                     yield Contradiction(f"hops that are not closer than the {now:.3g} there are", (closer[0], one))
-                if farther and one.hops < now + 1:
+                if farther and one.hops < now + step:
                     yield Contradiction(f"hops that are not farther than the {now:.3g} there are", (farther[0], one))
 
 
@@ -148,7 +158,10 @@ def _differing(
 
 
 def _in_groups(
-    groups: Sequence[Group], by_pair: Mapping[Pair, list[PairConstraint]], reference: Reference | None
+    groups: Sequence[Group],
+    by_pair: Mapping[Pair, list[PairConstraint]],
+    reference: Reference | None,
+    step: float,
 ) -> Iterator[Contradiction]:
     members: dict[str, set[int]] = defaultdict(set)
     for number, group in enumerate(groups):
@@ -158,7 +171,7 @@ def _in_groups(
         for number in sorted(members[pair[0]] & members[pair[1]]):
             most = groups[number].hops
             for one in said:
-                too_far = isinstance(one, Farther) and (reference is None or reference(*pair) + 1 > most)
+                too_far = isinstance(one, Farther) and reference is not None and reference(*pair) + step > most
                 if too_far or (isinstance(one, AboutHops) and one.hops > most):
                     yield Contradiction(f"farther than the {most:g} hops of a group", (groups[number], one))
 

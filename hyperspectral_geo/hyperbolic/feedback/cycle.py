@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from hyperspectral_geo.hyperbolic.feedback.constraint import Constraint
 from hyperspectral_geo.hyperbolic.feedback.constraint_file import read_constraints, read_lines, require_known
 from hyperspectral_geo.hyperbolic.feedback.contradictions import Conflicts
 from hyperspectral_geo.hyperbolic.feedback.journal import Journal, answers_digest, journal_lock
-from hyperspectral_geo.hyperbolic.feedback.refine import FeedbackResult, apply_feedback
+from hyperspectral_geo.hyperbolic.feedback.refine import FeedbackResult, apply_feedback, require_no_links
 from hyperspectral_geo.hyperbolic.model_file import model_bytes
 from hyperspectral_geo.hyperbolic.provenance import Adjusted
 
@@ -38,7 +39,7 @@ class FeedbackCycle:
     Whatever the journal says is computed from the base model, a copy of the file before the first apply, so that the
     same journal on the same base gives the same bytes, and taking answers back restores what was before them. The
     journal is written first and the model after it, each whole or not at all; a model that was left behind by a kill
-    between the two is brought up by the next ``apply`` or ``undo``.
+    between the two, which ``is_behind`` tells, is brought up by the next ``apply`` or ``undo``.
 
     Attributes:
         model: ``NAME.safetensors``; the copy is ``NAME.base.safetensors`` beside it.
@@ -65,13 +66,25 @@ class FeedbackCycle:
 
     def read(self) -> Journal:
         """The journal; an empty one where there is none."""
-        return self._read()[0]
+        with self._locked():
+            return self._read()[0]
+
+    def is_behind(self) -> bool:
+        """Whether the model does not follow its journal, because a run was stopped between the two."""
+        with self._locked():
+            journal, _, digest = self._read()
+        return digest != journal.latest
 
     def add(self, answers: Sequence[Constraint]) -> tuple[int, ...]:
-        """Append answers and return their numbers. Raises ``ValueError`` for concepts that the model does not have."""
-        with journal_lock(self.journal):
+        """Append answers and return their numbers.
+
+        Raises:
+            ValueError: for concepts that the model does not have, and links, whose place is before training.
+        """
+        with self._locked():
             journal, current, _ = self._read()
             require_known(answers, current.names)
+            require_no_links(answers)
             journal.with_answers(answers).write(self.journal)
         return tuple(range(len(journal.answers) + 1, len(journal.answers) + len(answers) + 1))
 
@@ -79,15 +92,17 @@ class FeedbackCycle:
         """Append the answers of a file, such as an explorer page saves it, but those that are there already.
 
         Raises:
-            ValueError: for faults of the file, by their lines, or a header of another model.
+            ValueError: for faults of the file, by their lines, links, or a header of another model.
         """
         path = Path(path)
-        with journal_lock(self.journal):
+        with self._locked():
             journal, current, digest = self._read()
             known = {journal.model, digest, *journal.made}
             _require_same_model(path, known, len(current))
-            there = set(journal.some(journal.active))
             found = read_constraints(path, names=current.names)
+            require_no_links(found)
+            there = set(journal.some(journal.active))
+            there |= {replace(one, time=None) for one in there}  # answers without a time got one when they came
             new = [one for one in dict.fromkeys(found) if one not in there]
             if new:
                 journal.with_answers(new).write(self.journal)
@@ -100,7 +115,7 @@ class FeedbackCycle:
         Raises:
             ValueError: as ``apply_feedback``, and if there is no answer to apply.
         """
-        with journal_lock(self.journal):
+        with self._locked():
             journal, _, _ = self._read()
             base = self._base_model(journal)
             if not journal.active:
@@ -120,7 +135,7 @@ class FeedbackCycle:
         Raises:
             ValueError: for numbers of answers that were not given, or taken back before.
         """
-        with journal_lock(self.journal):
+        with self._locked():
             journal, _, digest = self._read()
             base = self._base_model(journal)
             taken = list(journal.active[-1:]) if numbers is None else sorted(set(numbers))
@@ -144,10 +159,15 @@ class FeedbackCycle:
 
     def changes(self) -> Changes | None:
         """What the answers that the model follows have changed; None if it follows none."""
-        journal, _, _ = self._read()
-        if not journal.applied:
+        with self._locked():
+            journal, _, _ = self._read()
+            base = self._base_model(journal) if journal.applied else None
+        if base is None:
             return None
-        return _followed(self._base_model(journal), journal, journal.applied, float("inf"), "weigh").changes
+        return _followed(base, journal, journal.applied, float("inf"), "weigh").changes
+
+    def _locked(self) -> AbstractContextManager[None]:
+        return journal_lock(self.journal, self.model)
 
     def _read(self) -> tuple[Journal, HopEmbedding, str]:
         """The journal, the model and its file's SHA-256, after it was made sure that they belong together."""
@@ -156,12 +176,18 @@ class FeedbackCycle:
         if not self.journal.exists():
             return Journal.empty(digest, len(current)), current, digest
         journal = Journal.read(self.journal)
-        base = None if current.adjusted is None else current.adjusted.base
+        base = digest if current.adjusted is None else current.adjusted.base
         if journal.model not in (digest, base) or journal.points != len(current):
             raise ValueError(
-                f"{self.journal}: expected the journal of {self.model.name}, SHA-256 {base or digest:.12}… of "
-                f"{len(current)} concepts, got that of another model, {journal.model:.12}… of {journal.points}; name "
-                "the right one by --journal, or move it away"
+                f"{self.journal}: expected the journal of {self.model.name}, SHA-256 {base:.12}… of {len(current)} "
+                f"concepts, got that of another model, {journal.model:.12}… of {journal.points}; name the right one by "
+                "--journal, or move it away"
+            )
+        if digest not in (journal.model, *journal.made):
+            raise ValueError(
+                f"{self.model}: expected a model that its journal {self.journal.name} tells of, got one that was "
+                f"changed by something else, SHA-256 {digest:.12}…; move the journal and {self.base.name} away to give "
+                "answers to this model, or copy the latter over it"
             )
         return journal, current, digest
 

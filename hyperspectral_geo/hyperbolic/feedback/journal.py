@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -20,6 +21,7 @@ __all__ = ["Journal", "answers_digest", "journal_lock"]
 
 _FORMAT = 1
 _HASH = re.compile(r"[0-9a-f]{64}")
+_NO_LOCKS = (errno.EBADF, errno.ENOLCK, errno.ENOTSUP, errno.EINVAL)  # of file systems without locks of folders
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Journal:
         undone: numbers of those taken back.
         applies: for each time that answers were applied, their numbers.
         applied: numbers of the answers that the model follows now.
-        made: SHA-256 of every model file that was made from answers.
+        made: SHA-256 of every model file that was made from answers, in their order.
         lines: the file.
     """
 
@@ -43,7 +45,7 @@ class Journal:
     undone: frozenset[int] = frozenset()
     applies: tuple[tuple[int, ...], ...] = ()
     applied: tuple[int, ...] = ()
-    made: frozenset[str] = frozenset()
+    made: tuple[str, ...] = ()
     lines: bytes = field(default=b"", repr=False)
 
     @classmethod
@@ -82,6 +84,11 @@ class Journal:
         return tuple(number for number in range(1, len(self.answers) + 1) if number not in self.undone)
 
     @property
+    def latest(self) -> str:
+        """SHA-256 of the model file that follows the applied answers."""
+        return self.made[-1] if self.made else self.model
+
+    @property
     def last_applied(self) -> tuple[int, ...]:
         """Numbers of the answers that came into the model with the last apply of which any is still in it."""
         earlier = [frozenset(), *map(frozenset, self.applies)]
@@ -114,7 +121,7 @@ class Journal:
         if kind not in ("apply", "undo"):
             return replace(self, answers=(*self.answers, constraint_of(record, where=where)))
         numbers, digest = self._numbers(record)
-        made = self.made | {digest}
+        made = (*self.made, digest)
         if kind == "apply":
             return replace(self, applies=(*self.applies, numbers), applied=numbers, made=made)
         left = tuple(number for number in self.applied if number not in numbers)
@@ -150,23 +157,42 @@ def answers_digest(answers: Sequence[Constraint]) -> str:
 
 
 @contextlib.contextmanager
-def journal_lock(path: Path) -> Iterator[None]:
-    """Keep other processes from the journals of a folder, and wait for those that are at it.
+def journal_lock(*paths: Path) -> Iterator[None]:
+    """Keep other processes from the folders of these files, and wait for those that are at them.
 
-    The folder is locked, not the file, which is replaced meanwhile. Where folders cannot be locked, as on Windows, two
-    answers given in the same instant may become one.
+    Folders are locked, not the files, which are replaced meanwhile. Where folders cannot be locked, as on Windows and
+    some network drives, two answers given in the same instant may become one.
+
+    Raises:
+        FileNotFoundError: for a folder that there is not.
     """
+    folders = sorted({path.parent.resolve() for path in paths})  # in one order, lest two wait for each other
+    for folder in folders:
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{folder}: expected a folder with a model or a journal, got none; create it")
+    with contextlib.ExitStack() as held:
+        for folder in folders:
+            held.enter_context(_folder_lock(folder))
+        yield
+
+
+@contextlib.contextmanager
+def _folder_lock(folder: Path) -> Iterator[None]:
     try:
         import fcntl
     except ImportError:
         yield
         return
-    folder = os.open(path.parent, os.O_RDONLY)
+    opened = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
         yield
     finally:
-        os.close(folder)
+        os.close(opened)
 
 
 def _begun(path: Path, header: Mapping[str, Any]) -> Journal:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,7 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from hyperspectral_geo.hyperbolic.embedding import HopEmbedding
-from hyperspectral_geo.hyperbolic.feedback.changes import Changes, changes_between
+from hyperspectral_geo.hyperbolic.feedback.changes import LEAST_DISTANCE, Changes, can_be_directed, changes_between
 from hyperspectral_geo.hyperbolic.feedback.constraint import Constraint, Link, Pin
 from hyperspectral_geo.hyperbolic.feedback.constraint_file import require_known
 from hyperspectral_geo.hyperbolic.feedback.constraint_loss import put_at
@@ -23,10 +23,9 @@ from hyperspectral_geo.hyperbolic.parameters import Gradient, HopParameters
 from hyperspectral_geo.hyperbolic.row_adam import RowAdam
 from hyperspectral_geo.hyperbolic.thread_count import torch_threads
 
-__all__ = ["FeedbackResult", "apply_feedback"]
+__all__ = ["FeedbackResult", "apply_feedback", "require_no_links"]
 
 _RATE = 0.02
-_LEAST = 0.1  # hops; what is nearer counts as this far, where a change is set against a distance
 _TABLES = ("tangents", "targets", "outgoing", "incoming")
 
 
@@ -53,11 +52,11 @@ def apply_feedback(
 
     Minimised over the rows of these concepts, points and scalars, by ``steps`` steps of Adam in float64 on one thread:
 
-        Σ strength·penalty + λ Σ_moved rows mean_sample ((d − d₀)/d₀)²
+        Σ strength·penalty + λ Σ_moved rows mean_sample ((d − d₀)/max(d₀, 0.1))²
 
-    with the penalties of ``ConstraintLoss``, r in "closer" and "farther" being the model's own distance. Read-out,
-    forms and scale stay, and so does, bit for bit, the distance of every pair of which no answer names an end. The
-    same model and answers give the same result on every run.
+    with the penalties of ``ConstraintLoss``, strengths relative to their mean, r in "closer" and "farther" being the
+    model's own distance. Read-out, forms and scale stay, and so does, bit for bit, the distance of every pair of which
+    no answer names an end. The same model and answers give the same result on every run.
 
     Args:
         model: not changed.
@@ -66,7 +65,7 @@ def apply_feedback(
             few links, say something of the concepts' other distances too, and 0.1 lets them.
         sample: concepts, drawn, to which distances are held in both directions.
         steps: of Adam.
-        most_drift: the largest mean of |d − d₀|/d₀ over the pairs that no answer is about.
+        most_drift: the largest mean of |d − d₀|/max(d₀, 0.1) over the pairs that no answer is about.
         conflicts: whether contradictory answers are refused, or weighed by their strengths.
         seed: of the sample.
 
@@ -107,6 +106,16 @@ def apply_feedback(
     return FeedbackResult(adjusted, changes)
 
 
+def require_no_links(answers: Iterable[Constraint]) -> None:
+    """Raise ``ValueError`` for a ``Link``, which says something of a graph and nothing of a model's distances."""
+    link = next((one for one in answers if isinstance(one, Link)), None)
+    if link is not None:
+        raise ValueError(
+            f"answers: expected what can be said of distances, got {link}; leave it out, and train on it by "
+            "`hsgeo hops train --constraints`"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class _Region:
     """Some concepts of a model, ``rows``, and their part of its tables, numbered by their place among them."""
@@ -131,10 +140,8 @@ def _checked(model: HopEmbedding, answers: Sequence[Constraint], conflicts: Conf
     if not found or not all(isinstance(one, Constraint) for one in found):
         raise ValueError(f"answers: expected at least one statement, got {answers!r:.80}")
     require_known(found, model.names)
-    link = next((one for one in found if isinstance(one, Link)), None)
-    if link is not None:
-        raise ValueError(f"answers: expected what can be said of distances, got {link}; train on reweighted(graph, …)")
-    require_consistent(found, conflicts=conflicts, reference=model.distance)
+    require_no_links(found)
+    require_consistent(found, conflicts=conflicts, reference=model.distance, directed=can_be_directed(model))
     return found
 
 
@@ -181,7 +188,7 @@ def _descend(region: _Region, terms: Terms, *, free: Tensor, others: Tensor, hol
             alone, near, far = said.predicted(parameters)[0].split(counts)
             loss = pairs.penalties(alone).sum() + triplets.penalties(near, far, margin=0.0, temperature=0.5).sum()
             for leaves, old in zip(held, before, strict=True):
-                off = (leaves.predicted(parameters)[0] - old) / old.abs().clamp_min(_LEAST)
+                off = (leaves.predicted(parameters)[0] - old) / old.abs().clamp_min(LEAST_DISTANCE)
                 loss = loss + hold / len(fixed) * off.square().sum()
         loss.backward()
         rate = _RATE * 0.5 * (1 + math.cos(math.pi * step / steps))

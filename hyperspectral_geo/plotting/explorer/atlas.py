@@ -49,7 +49,8 @@ class Atlas:
         own_places: whether the places are the model's own points, and not a layout made for the picture.
 
     Raises:
-        ValueError: for arrays that do not fit each other, numbers out of range or not finite, or a digest that is none.
+        ValueError: for arrays that do not fit each other, numbers out of range, out of order or not finite, or a digest
+            that is none.
     """
 
     names: Sequence[str]
@@ -96,6 +97,11 @@ def _require_nearest(side: str, found: Nearest, n: int) -> None:
     if numbers.size and not 0 <= numbers.min() <= numbers.max() < n:
         raise ValueError(
             f"{side}.numbers: expected numbers of concepts from 0 to {n - 1}, got {numbers.min()} to {numbers.max()}"
+        )
+    falls = np.argwhere(np.diff(found.hops, axis=1) < 0)
+    if len(falls):
+        raise ValueError(
+            f"{side}.hops: expected the nearest first in every row, got another order in row {falls[0, 0]}"
         )
 
 

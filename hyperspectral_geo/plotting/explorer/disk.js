@@ -21,10 +21,6 @@ const Disk = {
     return product.map((part) => part / Math.sqrt(Math.max(size, 1e-12)));
   },
 
-  inverse([a, b, c, d]) {
-    return [a, -b, -c, -d];
-  },
-
   /** Takes the point (x, y) to (u, v). */
   carry(x, y, u, v) {
     return Disk.after(Disk.shift(u, v), Disk.shift(-x, -y));
@@ -49,12 +45,6 @@ const Disk = {
       out[n + i] = (im * dre - re * dim) / size;
     }
     return out;
-  },
-
-  /** 2 asinh(|p − q| / √((1 − |p|²)(1 − |q|²))), curvature −1. */
-  distance(x, y, u, v) {
-    const room = (1 - x * x - y * y) * (1 - u * u - v * v);
-    return 2 * Math.asinh(Math.hypot(x - u, y - v) / Math.sqrt(room));
   },
 
   /** The part t of the way from the point to the centre. */

@@ -34,7 +34,7 @@ class Drawing {
     context.fillRect(0, 0, scene.width, scene.height);
     this.#ground(scene);
     if (scene.selected !== null) this.#arcs(scene, near);
-    for (const style of scene.styles) this.#points(scene, style, near);
+    for (const style of scene.styles) this.#points(scene, style);
     this.#marks(scene, near);
     if (focused) this.#cross(scene);
     this.#names(scene, near, moving && scene.n > MANY);

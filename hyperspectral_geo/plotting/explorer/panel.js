@@ -155,10 +155,10 @@ class Panel {
   }
 
   #answerHops() {
-    const hops = byId("hops").valueAsNumber;
-    if (Number.isInteger(hops) && hops >= 1 && hops <= 99) this.#answer({ kind: "hops", hops });
+    const hops = byId("hops").valueAsNumber, good = Number.isInteger(hops) && hops >= 1 && hops <= 99;
+    byId("hops").setAttribute("aria-invalid", String(!good));
+    if (good) this.#answer({ kind: "hops", hops });
     else this.say("Hops: expected a whole number from 1 to 99.");
-    byId("hops").setAttribute("aria-invalid", String(!(hops >= 1 && hops <= 99)));
   }
 
   #answerNearer() {
