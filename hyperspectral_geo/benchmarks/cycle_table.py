@@ -63,13 +63,10 @@ class CycleRuns:
             )
 
     def picture(self) -> Figure:
-        """Both errors against the number of answers."""
+        """Both errors less those before any answer, since seeds differ more at the start than answers change."""
         answers = next(iter(self.asked.values()))[0].answers
         panels = {
-            label: {
-                name: np.array([[getattr(errors, field) for errors in one.errors] for one in runs])
-                for name, runs in self.asked.items()
-            }
+            f"change of the {label}": {name: _changes(runs, field) for name, runs in self.asked.items()}
             for field, label in _LABELS.items()
         }
         return feedback_curve(
@@ -125,6 +122,12 @@ def part_of(core: Wikispeedia, pages: int) -> HopGraph:
     kept = (label == label.bincount().argmax()).nonzero()[:, 0]
     inside = torch.searchsorted(kept, edges[torch.isin(edges, kept).all(1)])
     return HopGraph.from_edges(inside, names=[core.names[page] for page in kept.tolist()])
+
+
+def _changes(runs: Sequence[Asked], field: str) -> np.ndarray:
+    """An error less that before any answer, (seeds, numbers of answers)."""
+    errors = np.array([[getattr(error, field) for error in one.errors] for one in runs])
+    return errors - errors[:, :1]
 
 
 def _interval(values: Sequence[float]) -> tuple[float, float] | None:
