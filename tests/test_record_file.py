@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from hyperspectral_geo.hyperbolic.record_file import read_record_file, record_bytes
+from hyperspectral_geo.record_file import read_record_file, record_bytes
 
 KIND, MAKER = "bird song 1", "hsgeo birds train"
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3).T, "b": torch.ones(2, requires_grad=True)}

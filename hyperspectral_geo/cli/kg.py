@@ -36,7 +36,11 @@ def train(
         int, typer.Option(help="Pairs of head and relation a step, each with its tails.", min=1)
     ] = 1024,
     scale: Annotated[float, typer.Option(help="What a squared distance costs.")] = 0.5,
+    weighted: Annotated[
+        bool, typer.Option(help="Sampled entities stand for all; for themselves alone they memorise less.")
+    ] = True,
     dropout: Annotated[float, typer.Option(help="Share of a head's coordinates set to zero in a step.")] = 0.1,
+    decay: Annotated[float, typer.Option(help="Weight of the squared lengths of tangents.")] = 0.0,
     negatives: Annotated[int, typer.Option(help="Entities a step that tails are ranked against.", min=1)] = 1024,
     learning_rate: Annotated[float, typer.Option(help="Largest step length.")] = 0.05,
     seed: Annotated[int, typer.Option(help="Of start and samples.", min=0)] = 0,
@@ -61,7 +65,9 @@ def train(
             steps=steps,
             questions=questions,
             negatives=negatives,
+            weighted=weighted,
             dropout=dropout,
+            decay=decay,
             learning_rate=learning_rate,
             seed=seed,
             progress=show,

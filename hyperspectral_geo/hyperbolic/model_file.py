@@ -15,7 +15,7 @@ from hyperspectral_geo.hyperbolic.embedding import HopEmbedding
 from hyperspectral_geo.hyperbolic.geometry import GEOMETRIES, Geometry
 from hyperspectral_geo.hyperbolic.provenance import Adjusted, Provenance
 from hyperspectral_geo.hyperbolic.readout import Staircase
-from hyperspectral_geo.hyperbolic.record_file import read_record_file, record_bytes
+from hyperspectral_geo.record_file import read_record_file, record_bytes
 
 __all__ = [
     "model_bytes",

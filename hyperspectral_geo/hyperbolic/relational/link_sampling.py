@@ -44,7 +44,9 @@ class TypedLinks(PreparedObjective):
         scale: of squared distances.
         questions: pairs (head, relation) a step, drawn evenly, each with all its tails.
         negatives: entities a step; all where there are no more.
+        weighted: whether the sample of negatives stands for all entities, or for itself alone.
         dropout: share of a head's coordinates that is set to zero, the others scaled up.
+        decay: weight of the squared lengths of the tangents that a step meets.
         features: of the entities, (n, f); a learned linear map of them, ``map`` (f, d), is added to the tangents.
     """
 
@@ -55,12 +57,15 @@ class TypedLinks(PreparedObjective):
         scale: float,
         questions: int,
         negatives: int,
+        weighted: bool,
         dropout: float,
+        decay: float,
         features: Float[Tensor, "n f"] | None = None,
     ) -> None:
         self.lists = TailLists(kg, kg.train)
         self.count = len(kg.entities)
-        self.scale, self.questions, self.dropout = scale, questions, dropout
+        self.scale, self.questions, self.dropout, self.decay = scale, questions, dropout, decay
+        self.weighted = weighted
         self.negatives = min(negatives, self.count)
         self.features = features
         self._place = torch.full((self.count,), -1)
@@ -96,8 +101,11 @@ class TypedLinks(PreparedObjective):
                 drawn.masked,
                 geometry=geometry,
                 scale=self.scale,
-                share=len(drawn.others) / self.count,
+                share=len(drawn.others) / self.count if self.weighted else 1.0,
             ) / len(drawn.rows)
+            if self.decay:
+                lengths = tangents[drawn.tails].square().sum() + tangents[drawn.heads].square().sum()
+                loss = loss + self.decay * lengths / len(drawn.rows)
         loss.backward()
         self.pairs += len(drawn.heads) * len(drawn.others) + len(drawn.rows)
         entities = {name: drawn.entities.clone() for name in tables}  # what processes tell each other shares no memory

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hyperspectral_geo.atomic_write import write_atomically
 from hyperspectral_geo.hyperbolic.model_file import packed_names, unpacked_names, unpacked_space
-from hyperspectral_geo.hyperbolic.record_file import read_record_file, record_bytes
+from hyperspectral_geo.record_file import read_record_file, record_bytes
 from hyperspectral_geo.hyperbolic.relational.model import RelationalEmbedding
 from hyperspectral_geo.hyperbolic.relational.queries import RELATION_TABLES
 

@@ -42,7 +42,9 @@ def fit_relations(
     steps: int = 4000,
     questions: int = 1024,
     negatives: int = 1024,
+    weighted: bool = True,
     dropout: float = 0.1,
+    decay: float = 0.0,
     learning_rate: float = 0.05,
     seed: int = 0,
     threads: int = 1,
@@ -68,7 +70,11 @@ def fit_relations(
         steps: steps of Adam.
         questions: pairs (head, relation) a step, each with all its tails.
         negatives: entities a step against which they are ranked; all where there are no more.
+        weighted: whether the sampled entities stand for all (their sum of exponentials is scaled up, as in a full
+            softmax), or for themselves alone: then a tail that is ahead of the sample is pushed no further, which
+            memorises less.
         dropout: share of a head's coordinates set to zero in a step.
+        decay: weight, ≥ 0, of |z|² of the heads and tails of a step, mean over its tails.
         learning_rate: its largest step length, left along a cosine to zero.
         seed: of start and samples; step t draws from (seed, t) alone.
         threads: of torch, while training.
@@ -95,12 +101,22 @@ def fit_relations(
         >>> model.best_tails("cat", "is a", 1)[0].name
         'mammal'
     """
-    _require(kg, dim=dim, geometry=geometry, scale=scale, dropout=dropout, learning_rate=learning_rate)
+    _require(kg, dim=dim, geometry=geometry, dropout=dropout)
+    _require_numbers(scale=scale, learning_rate=learning_rate, decay=decay)
     require_counts(steps=steps, questions=questions, negatives=negatives, threads=threads, every=every)
     require_seed(seed)
     features = _checked_features(features, len(kg.entities))
     parameters = _initial(kg, dim, geometry, features, start, step_generator(seed, 0, 0))
-    links = TypedLinks(kg, scale=scale, questions=questions, negatives=negatives, dropout=dropout, features=features)
+    links = TypedLinks(
+        kg,
+        scale=scale,
+        questions=questions,
+        negatives=negatives,
+        weighted=weighted,
+        dropout=dropout,
+        decay=decay,
+        features=features,
+    )
     settings = {
         "dim": dim,
         "geometry": geometry,
@@ -108,7 +124,9 @@ def fit_relations(
         "steps": steps,
         "questions": questions,
         "negatives": negatives,
+        "weighted": weighted,
         "dropout": dropout,
+        "decay": decay,
         "rate": learning_rate,
         "seed": seed,
         "threads": threads,
@@ -197,18 +215,24 @@ def _fingerprint(
     return json.dumps(found | {name: str(value) for name, value in settings.items()}, sort_keys=True)
 
 
-def _require(kg: KnowledgeGraph, *, dim: Any, geometry: Any, scale: Any, dropout: Any, learning_rate: Any) -> None:
+def _require(kg: KnowledgeGraph, *, dim: Any, geometry: Any, dropout: Any) -> None:
     if not len(kg.train):
         raise ValueError("kg: expected at least one triple in train, got none; pass another")
     if isinstance(dim, bool) or not isinstance(dim, int) or dim < 2 or dim % 2:
         raise ValueError(f"dim: expected an even whole number >= 2, since relations turn planes, got {dim!r}")
     if geometry not in ("hyperbolic", "euclidean"):
         raise ValueError(f"geometry: expected 'hyperbolic' or 'euclidean', got {geometry!r:.40}")
-    for name, value in (("scale", scale), ("learning_rate", learning_rate)):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-            raise ValueError(f"{name}: expected a finite number > 0, got {value!r:.40}")
     if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
         raise ValueError(f"dropout: expected a share from 0 to below 1, got {dropout!r:.40}")
+
+
+def _require_numbers(**given: Any) -> None:
+    for name, value in given.items():
+        number = not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value)
+        if not number or value < 0 or (value == 0 and name != "decay"):
+            raise ValueError(
+                f"{name}: expected a finite number {'>=' if name == 'decay' else '>'} 0, got {value!r:.40}"
+            )
 
 
 def _checked_features(features: object, count: int) -> Tensor | None:

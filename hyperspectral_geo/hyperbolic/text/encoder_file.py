@@ -13,7 +13,7 @@ from torch import Tensor
 from hyperspectral_geo.atomic_write import write_atomically
 from hyperspectral_geo.hyperbolic.graph import HopGraph
 from hyperspectral_geo.hyperbolic.model_file import packed_model, packed_names, unpacked_model, unpacked_names
-from hyperspectral_geo.hyperbolic.record_file import read_record_file, record_bytes
+from hyperspectral_geo.record_file import read_record_file, record_bytes
 from hyperspectral_geo.hyperbolic.text.encoder import TextHopEncoder
 from hyperspectral_geo.hyperbolic.text.familiar_words import FamiliarWords
 from hyperspectral_geo.hyperbolic.text.link_model import LinkModel
