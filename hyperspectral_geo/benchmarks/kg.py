@@ -124,8 +124,8 @@ def run(*, quick: bool, progress: Progress) -> BenchTable:
             table.rows += _rows(contest, geometry, outcomes, judged=not quick)
     table.notes += [
         "Filtered ranks among all entities, each test triple asked for its tail and for its head, ties by the mean of "
-        "their ranks. Options were chosen on validation triples, those of WN18RR and FB15k-237 with the hyperbolic model "
-        "alone; Euclidean is the same model with translations for boosts. One thread.",
+        "their ranks. Options were chosen on validation triples, those of WN18RR and FB15k-237 with the hyperbolic "
+        "model alone; Euclidean is the same model with translations for boosts. One thread.",
         "UMLS, kinships and CoDEx-S: five seeds, mean, least and largest; the others one seed. Curves: MRR of "
         f"{_WATCHED:,} validation triples after so many CPU minutes of training. Published: RotH and RotE Chami et al. "
         "2020 (d = 32), MuRP and MuRE Balažević et al. 2019 (d = 40); they were not run here.",

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from hyperspectral_geo.atomic_write import write_atomically
 from hyperspectral_geo.hyperbolic.model_file import packed_names, unpacked_names, unpacked_space
-from hyperspectral_geo.record_file import read_record_file, record_bytes
 from hyperspectral_geo.hyperbolic.relational.model import RelationalEmbedding
 from hyperspectral_geo.hyperbolic.relational.queries import RELATION_TABLES
+from hyperspectral_geo.record_file import read_record_file, record_bytes
 
 __all__ = ["read_relations", "write_relations"]
 

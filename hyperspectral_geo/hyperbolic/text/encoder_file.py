@@ -13,7 +13,6 @@ from torch import Tensor
 from hyperspectral_geo.atomic_write import write_atomically
 from hyperspectral_geo.hyperbolic.graph import HopGraph
 from hyperspectral_geo.hyperbolic.model_file import packed_model, packed_names, unpacked_model, unpacked_names
-from hyperspectral_geo.record_file import read_record_file, record_bytes
 from hyperspectral_geo.hyperbolic.text.encoder import TextHopEncoder
 from hyperspectral_geo.hyperbolic.text.familiar_words import FamiliarWords
 from hyperspectral_geo.hyperbolic.text.link_model import LinkModel
@@ -25,6 +24,7 @@ from hyperspectral_geo.hyperbolic.text.sentence_encoder import SentenceEncoder
 from hyperspectral_geo.hyperbolic.text.text_head import TextHead
 from hyperspectral_geo.hyperbolic.text.text_links import NEW, TextLinks
 from hyperspectral_geo.hyperbolic.text.tfidf import Tfidf
+from hyperspectral_geo.record_file import read_record_file, record_bytes
 from hyperspectral_geo.tensor_file import all_finite
 
 __all__ = ["read_encoder", "write_encoder"]
