@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jaxtyping import Float, Int
+import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hyperspectral_geo.validation import require_finite, require_floating
 
-__all__ = ["Recall", "csls", "mean_reciprocal_rank", "ranks", "recall_at_k"]
+__all__ = ["Recall", "csls", "mean_average_precision", "mean_reciprocal_rank", "ranks", "recall_at_k"]
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,46 @@ def mean_reciprocal_rank(similarity: Float[Tensor, "n n"]) -> float:
     return (
         ranks(similarity).double().reciprocal().mean() + ranks(similarity.T).double().reciprocal().mean()
     ).item() / 2
+
+
+def mean_average_precision(similarity: Float[Tensor, "n m"], relevant: Bool[Tensor, "n m"]) -> float:
+    """Mean over the rows of the precision at each relevant item: for queries to which several items are an answer.
+
+    The precision at item j of row i is the share of relevant items among those that are at least as similar,
+    #{k : S_ik ≥ S_ij, relevant} / #{k : S_ik ≥ S_ij}, so that ties stand together at the last of their places. A row
+    whose similarities are all equal has the share of relevant items in the row.
+
+    Args:
+        similarity: queries in rows, shape (n, m), floating; larger is nearer.
+        relevant: which items answer which query, such as those of its class.
+
+    Returns:
+        From 0 to 1. Of the other direction it is that of ``similarity.T`` and ``relevant.T``.
+
+    Raises:
+        ValueError: for other shapes, a query without a relevant item, an integer dtype, or NaN or infinity.
+
+    >>> import torch
+    >>> mean_average_precision(torch.tensor([[0.9, 0.5, 0.1]]), torch.tensor([[True, False, True]]))
+    0.83
+    """
+    require_floating("similarity", similarity)
+    if similarity.ndim != 2 or not similarity.numel() or relevant.shape != similarity.shape:
+        raise ValueError(
+            f"relevant: expected one entry for each of the similarity {tuple(similarity.shape)} of queries and items, "
+            f"got {tuple(relevant.shape)}"
+        )
+    require_finite("similarity", similarity)
+    answers = relevant.sum(dim=1)
+    if bool((answers == 0).any()):
+        row = int((answers == 0).nonzero()[0])
+        raise ValueError(f"relevant: expected an item that answers each query, got none in row {row}; leave it out")
+    falling, order = similarity.sort(dim=1, descending=True)
+    hits = relevant.gather(1, order)
+    rising = (-falling).contiguous()
+    places = torch.searchsorted(rising, rising, right=True)  # of the last of those that tie
+    precision = hits.cumsum(1).gather(1, places - 1).double() / places
+    return float(((precision * hits).sum(1) / answers).mean())
 
 
 def csls(similarity: Float[Tensor, "n m"], *, k: int = 10) -> Float[Tensor, "n m"]:

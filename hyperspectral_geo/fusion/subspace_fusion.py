@@ -1,107 +1,302 @@
-"""Two modalities in one common subspace, fitted on paired features and judged by retrieval."""
+"""Two or more modalities in one common space, fitted on paired features and judged by retrieval."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .alignment import CanonicalDirections, check_count, check_pairs, rcca
-from .retrieval import recall_at_k
-from .ridge import RidgeChoice, select_ridge
+from hyperspectral_geo.fusion.alignment import check_count
+from hyperspectral_geo.fusion.anchor_space import anchor_space
+from hyperspectral_geo.fusion.choice import Candidate, Choice, choose, lifted_candidates
+from hyperspectral_geo.fusion.decoding import decoders_of_moments, decoders_of_rows
+from hyperspectral_geo.fusion.estimator import Estimator
+from hyperspectral_geo.fusion.explanation import Explanation, explanation
+from hyperspectral_geo.fusion.joint_space import JointSpace, joint_space
+from hyperspectral_geo.fusion.presets import PRESETS, Preset
+from hyperspectral_geo.fusion.retrieval import csls, recall_at_k
+from hyperspectral_geo.fusion.shared_evidence import SharedEvidence, shared_evidence
+from hyperspectral_geo.fusion.streaming import streamed_candidate
+from hyperspectral_geo.fusion.views import as_samples, as_views
 
-__all__ = ["SubspaceFusion"]
+__all__ = ["NothingShared", "SubspaceFusion"]
+
+_NEIGHBOURS = 10  # of the correction for hubs
 
 
-class SubspaceFusion:
-    """Common subspace of two modalities: regularised canonical directions, weighted by their correlations.
+class NothingShared(UserWarning):
+    """The views of ``fit`` agree no more than shuffled ones; the joint space has no directions."""
 
-    ``fit`` computes the principal angles between the column spans of the paired features (see ``rcca``), with the
-    ridge chosen by cross-validation on those pairs unless it is given. Samples of either modality then become unit
-    vectors whose inner product is the correlation-weighted cosine Σ ρ_i a_i b_i / (‖√ρ a‖ ‖√ρ b‖).
+
+class SubspaceFusion(Estimator):
+    """Common space of two or more modalities: joint directions of their subspaces, with learned eigenvalues.
+
+    The views are lifted (linearly, or by similarities to anchors), whitened with a ridge, and joined in the directions
+    in which they agree (see ``join``); each direction is weighed by a function of its correlation, which starts at ρ^p
+    and leaves it only where held-out pairs say so (see ``learn_filter``). Lift, ridges, p and the function are chosen
+    by cross-fitting on the pairs of ``fit`` alone. Samples of any view then become unit vectors whose inner product is
+    their similarity. Other methods of the same machinery have names, see ``PRESETS``.
 
     Args:
-        n_components: directions to keep; fewer where the features' rank is smaller.
-        ridge: in units of the mean variance, one number or one a view; ``None`` chooses it in ``fit``.
-        folds: of the cross-validation; at least two pairs go in each, so few pairs mean fewer folds.
-        seed: of the shuffle before the folds.
+        n_components: directions to keep; ``None`` keeps all that there are.
+        method: ``"spectral"``, ``"linear"``, ``"kernel"``, ``"rcca"``, ``"gcca"``, ``"csa"``, ``"cca"``, ``"pls"``,
+            ``"procrustes"`` or ``"asif"``.
+        ridge: in units of a view's mean variance, for all views; ``None`` chooses it.
+        folds: of the cross-fitting; at least two pairs go in each, so few pairs mean fewer folds.
+        significance: the joint space is empty, with a ``NothingShared`` warning, if shuffled rows agree as well as the
+            true ones with a greater probability than this; ``None`` keeps it whatever the test says.
+        rank: directions of a kernel lift.
+        seed: of folds and permutations.
 
     Attributes:
-        directions: what was fitted, ``CanonicalDirections``; its ``correlations`` are the cosines of the angles.
-        ridge_choice: the candidates and their scores, or ``None`` where the ridge was given.
+        space_: what was fitted, a ``JointSpace``.
+        choice_: the settings that were tried, with their scores, or ``None`` for ``"asif"``.
+        evidence_: held-out correlations and the permutation test, or ``None`` for ``"asif"``.
 
     References:
-        Hotelling 1936 and Björck and Golub 1973 for the angles; Li, Ravi, Johnson and Wang, "CSA: Data-efficient
-        Mapping of Unimodal Features to Multimodal Features", 2024, arXiv:2410.07610, for the weights.
+        Hotelling 1936; Björck and Golub 1973; Kettenring 1971; Vinod 1976; Li, Ravi, Johnson and Wang, "CSA:
+        Data-efficient mapping of unimodal features to multimodal features", 2024, arXiv:2410.07610; Norelli et al.,
+        "ASIF", 2023, arXiv:2210.01738.
 
-    >>> import torch
-    >>> _ = torch.manual_seed(0)
-    >>> meaning = torch.randn(300, 4)
-    >>> image, text = meaning @ torch.randn(4, 30), meaning @ torch.randn(4, 20)
-    >>> fusion = SubspaceFusion(n_components=4).fit([image[:200], text[:200]])
-    >>> fusion.score([image[200:], text[200:]])
-    {'R@1': 1.0, 'R@5': 1.0, 'R@10': 1.0, 'chance': 0.01}
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> meaning = torch.randn(300, 4)
+        >>> image, text = meaning @ torch.randn(4, 30), meaning @ torch.randn(4, 20)
+        >>> fusion = SubspaceFusion().fit([image[:200], text[:200]])
+        >>> fusion.score([image[200:], text[200:]])
+        {'R@1': 1.0, 'R@5': 1.0, 'R@10': 1.0, 'chance': 0.01}
     """
 
-    directions: CanonicalDirections
-    ridge_choice: RidgeChoice | None
+    space_: JointSpace
+    choice_: Choice | None
+    evidence_: SharedEvidence | None
 
     def __init__(
         self,
-        n_components: int = 64,
+        n_components: int | None = None,
         *,
-        ridge: float | tuple[float, float] | None = None,
+        method: str = "spectral",
+        ridge: float | None = None,
         folds: int = 5,
+        significance: float | None = 0.01,
+        rank: int = 400,
         seed: int = 0,
     ) -> None:
-        check_count("n_components", n_components)
-        check_count("folds", folds)
-        self.n_components, self.ridge, self.folds, self.seed = n_components, ridge, folds, seed
+        self.n_components, self.method, self.ridge, self.folds = n_components, method, ridge, folds
+        self.significance, self.rank, self.seed = significance, rank, seed
 
-    def fit(self, views: Sequence[Tensor]) -> SubspaceFusion:
-        """Fit on paired features, shapes (n, dx) and (n, dy); refuses what ``rcca`` and ``select_ridge`` refuse."""
-        x, y = _two(views)
-        check_pairs(x, y)
-        choice, ridge = None, self.ridge
-        if ridge is None:
-            folds = max(2, min(self.folds, len(x) // 2))
-            choice = select_ridge(x, y, n_components=self.n_components, folds=folds, seed=self.seed)
-            ridge = choice.ridge
-        self.directions = rcca(x, y, ridge=ridge, n_components=self.n_components)
-        self.ridge_choice = choice
+    def fit(
+        self, views: Sequence[Any], y: None = None, *, progress: Callable[[int, int], None] | None = None
+    ) -> SubspaceFusion:
+        """Fit on views whose rows i belong together.
+
+        Args:
+            views: two or more arrays or tensors (n, d_v); a view may be a tuple of blocks of features. A row that is
+                NaN throughout is missing in that view, and still counts in the others.
+            y: ignored.
+            progress: called with how many of how many settings are done.
+
+        Raises:
+            ValueError: for bad parameters, fewer than two views, fewer than four complete rows, unequal lengths, views
+                that do not vary, NaN or infinity.
+        """
+        self._require_parameters()
+        given = as_views(views)
+        pairs = int(given.complete.sum())
+        if pairs < 4:
+            raise ValueError(f"views: expected at least 4 rows that have every view, got {pairs}; pair more samples")
+        preset = self._preset()
+        if preset.anchors:
+            self.space_, self.choice_, self.evidence_ = anchor_space(given, seed=self.seed), None, None
+            return self
+        folds = max(2, min(self.folds, pairs // 2))
+        candidates = lifted_candidates(given, preset.gammas, folds=folds, seed=self.seed, rank=self.rank)
+        space = self._joined(candidates, given.blocks, folds, progress)
+        self.space_ = replace(
+            space,
+            decoders=decoders_of_rows(space.basis, space.lifts, given.rows, given.present, shared=space.shared),
+            feature_means=tuple(
+                (x if mask is None else x[mask]).double().mean(0)
+                for x, mask in zip(given.rows, given.present, strict=True)
+            ),
+        )
         return self
 
-    def transform(self, views: Sequence[Tensor]) -> tuple[Float[Tensor, "n k"], Float[Tensor, "m k"]]:
-        """Unit vectors of both views in the common subspace; their inner products are the similarity.
+    def fit_batches(
+        self, batches: Iterable[Sequence[Any]], *, progress: Callable[[int, int], None] | None = None
+    ) -> SubspaceFusion:
+        """Fit on views that come in batches, in one pass and constant memory; lifts are linear.
 
-        The views need not be paired here. For one modality alone there is ``directions.embed(x, view=0)``.
+        Args:
+            batches: each as ``fit`` takes its views. Rows should come in no order that has to do with what they are.
+            progress: as for ``fit``.
+
+        Raises:
+            ValueError: as ``fit``; for a method that lifts by anchors alone.
         """
-        x, y = _two(views)
-        fitted = self._fitted()
-        return fitted.embed(x, view=0), fitted.embed(y, view=1)
+        self._require_parameters()
+        preset = self._preset()
+        if None not in preset.gammas or preset.anchors:
+            raise ValueError(f"method: expected one with linear lifts for batches, got {self.method!r}; pass 'linear'")
+        candidate, blocks = streamed_candidate(batches, folds=self.folds)
+        preset = replace(preset, gammas=(None,))
+        space = self._joined([candidate], blocks, self.folds, progress, preset)
+        moments = candidate.moments
+        self.space_ = replace(
+            space,
+            decoders=decoders_of_moments(space.basis, moments, shared=space.shared),
+            feature_means=tuple(moments.mean(view) for view in range(len(blocks))),
+        )
+        return self
 
-    def score(self, views: Sequence[Tensor], *, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
-        """Retrieval between paired test features: R@k as fractions, averaged over both directions, and chance of R@1.
+    def encode(self, view: int, x: Any) -> Float[Tensor, "n k"]:
+        """Unit vectors of samples of one view; inner products with those of another are similarities."""
+        space = self._space(view)
+        return space.encode(view, as_samples(f"view {view}", x, blocks=space.blocks[view]))
 
-        Ties count against the partner; the chance of R@k is k times that of R@1.
+    def transform(self, views: Sequence[Any]) -> list[Float[Tensor, "_ k"]]:
+        """Unit vectors of every view; they need not be paired here."""
+        self.require_fitted()
+        if isinstance(views, Tensor) or len(views) != len(self.space_.blocks):
+            raise ValueError(f"views: expected {len(self.space_.blocks)} as when fitted, got {len(views)}")
+        return [self.encode(view, x) for view, x in enumerate(views)]
+
+    def fit_transform(self, views: Sequence[Any], y: None = None) -> list[Float[Tensor, "_ k"]]:
+        """``fit``, then ``transform`` of the same views; rows must be whole."""
+        return self.fit(views).transform(views)
+
+    def fuse(self, views: Sequence[Any]) -> Float[Tensor, "n k"]:
+        """One unit vector a row: the mean over the views that it has; NaN rows are missing."""
+        self.require_fitted()
+        given = as_views(views)
+        total = torch.zeros(len(given.rows[0]), len(self.space_), dtype=torch.float64)
+        for view, (rows, mask) in enumerate(zip(given.rows, given.present, strict=True)):
+            found = self.encode(view, rows)
+            total += found if mask is None else found * mask[:, None]
+        return torch.nn.functional.normalize(total, dim=1)
+
+    def similarity(
+        self, x: Any, y: Any, *, views: tuple[int, int] = (0, 1), corrected: bool = False
+    ) -> Float[Tensor, "n m"]:
+        """Cosines of samples of one view with those of another; ``corrected`` for hubs by ``csls``."""
+        found = self.encode(views[0], x) @ self.encode(views[1], y).T
+        return csls(found, k=min(_NEIGHBOURS, *found.shape)) if corrected else found
+
+    def score(
+        self, views: Sequence[Any], y: None = None, *, ks: Sequence[int] = (1, 5, 10), corrected: bool = False
+    ) -> dict[str, float]:
+        """Retrieval between paired test rows: R@k as fractions, averaged over directions and pairs of views.
+
+        Ties count against the partner; the chance of R@k is k times that of R@1. ``corrected`` applies ``csls``.
         """
-        x, y = self.transform(views)
-        if len(x) != len(y):
-            raise ValueError(f"views: expected pairs, got {len(x)} and {len(y)} samples; score needs the true partners")
-        recall = recall_at_k(x @ y.T, ks)
-        return {**{f"R@{k}": value for k, value in recall.mean.items()}, "chance": 1 / len(x)}
+        codes = self.transform(views)
+        if len({len(code) for code in codes}) > 1:
+            raise ValueError(f"views: expected pairs, got {[len(code) for code in codes]} rows; score needs partners")
+        found = []
+        for x, y_codes in combinations(codes, 2):
+            similarity = x @ y_codes.T
+            if corrected:
+                similarity = csls(similarity, k=min(_NEIGHBOURS, len(x)))
+            found.append(recall_at_k(similarity, ks).mean)
+        return {**{f"R@{k}": sum(one[k] for one in found) / len(found) for k in ks}, "chance": 1 / len(codes[0])}
 
-    def _fitted(self) -> CanonicalDirections:
-        if not hasattr(self, "directions"):
-            raise ValueError("SubspaceFusion: expected a fitted model, got one that is not; call fit first")
-        return self.directions
+    def convert(self, x: Any, *, source: int = 0, target: int = 1) -> Float[Tensor, "n d"]:
+        """Features of view ``target`` that are to be expected beside samples of view ``source``."""
+        space = self._space(source)
+        self._space(target)
+        return space.convert(as_samples(f"view {source}", x, blocks=space.blocks[source]), source, target)
 
+    def novelty(self, view: int, x: Any) -> Float[Tensor, " n"]:
+        """Share of a sample outside the shared directions, 0 to 1: high for what the joint space cannot speak of."""
+        space = self._space(view)
+        return space.novelty(view, as_samples(f"view {view}", x, blocks=space.blocks[view]))
 
-def _two(views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    try:
-        x, y = views
-    except (TypeError, ValueError):
-        got = len(views) if isinstance(views, Sequence) else type(views).__name__
-        raise ValueError(f"views: expected two, such as [image_features, text_features], got {got}") from None
-    return x, y
+    def explain(self) -> Explanation:
+        """Directions, their correlations in and out of sample beside chance, angles, and what each view puts in."""
+        self.require_fitted()
+        if self.choice_ is None or self.evidence_ is None:
+            raise ValueError(f"explain: expected a method with directions, got {self.method!r}, which has none")
+        return explanation(self.space_, self.choice_.moments, self.evidence_)
+
+    def save(self, path: str | Path) -> Path:
+        """Write one safetensors file, whole or not at all; what was tried is not kept."""
+        from hyperspectral_geo.fusion.fusion_file import write_fusion
+
+        self.require_fitted()
+        return write_fusion(Path(path), self)
+
+    @classmethod
+    def load(cls, path: str | Path) -> SubspaceFusion:
+        """Read what ``save`` wrote. Raises ``ValueError`` naming the file and what is wrong with it."""
+        from hyperspectral_geo.fusion.fusion_file import read_fusion
+
+        return read_fusion(Path(path))
+
+    def _preset(self) -> Preset:
+        preset = PRESETS[self.method]
+        return preset if self.ridge is None else replace(preset, ridges=(float(self.ridge),))
+
+    def _joined(
+        self,
+        candidates: Iterable[Candidate],
+        blocks: tuple[tuple[int, ...], ...],
+        folds: int,
+        progress: Callable[[int, int], None] | None,
+        preset: Preset | None = None,
+    ) -> JointSpace:
+        """Choose among candidates, test whether anything is shared, and join all rows."""
+        preset = preset or self._preset()
+        total = len(preset.gammas) * len(preset.ridges) * len(preset.powers)
+        told = None if progress is None else lambda done: progress(done, total)
+        choice = choose(candidates, preset, n_components=self.n_components, folds=folds, progress=told)
+        # tested where nothing was chosen by the same pairs, but for the lift, which Bonferroni's factor pays for
+        p_value = min(1.0, len(preset.gammas) * shared_evidence(choice.plain, seed=self.seed).p_value)
+        self.choice_ = choice
+        self.evidence_ = replace(shared_evidence(choice.cross_fitted, seed=self.seed), p_value=p_value)
+        nothing = self.significance is not None and p_value > self.significance
+        if nothing:
+            warnings.warn(
+                f"the views agree no more than shuffled ones (p = {p_value:.3f}): the joint space is empty; pass more "
+                "pairs, or significance=None to keep it",
+                NothingShared,
+                stacklevel=3,
+            )
+        return joint_space(
+            blocks,
+            choice.lifts,
+            choice.moments,
+            choice.spectral_filter,
+            ridges=choice.ridges,
+            n_components=0 if nothing else self.n_components,
+            shared=self.evidence_.count,
+        )
+
+    def _space(self, view: int) -> JointSpace:
+        self.require_fitted()
+        count = len(self.space_.blocks)
+        if isinstance(view, bool) or not isinstance(view, int) or not 0 <= view < count:
+            raise ValueError(f"view: expected a whole number from 0 to {count - 1}, got {view!r}")
+        return self.space_
+
+    def _require_parameters(self) -> None:
+        if self.n_components is not None:
+            check_count("n_components", self.n_components)
+        check_count("folds", self.folds)
+        check_count("rank", self.rank)
+        if self.folds < 2:
+            raise ValueError(f"folds: expected 2 or more, got {self.folds}")
+        if self.method not in PRESETS:
+            raise ValueError(f"method: expected one of {', '.join(PRESETS)}, got {self.method!r:.40}")
+        for name, value, top in (("ridge", self.ridge, math.inf), ("significance", self.significance, 1.0)):
+            if value is not None and (
+                isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= top
+            ):
+                raise ValueError(f"{name}: expected None, or a number from 0 to {top:g}, got {value!r:.40}")

@@ -1,0 +1,174 @@
+"""Lift, ridge, power and eigenvalues of a joint space, chosen by how held-out pairs find each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from jaxtyping import Float
+from torch import Tensor
+
+from hyperspectral_geo.fusion.cross_fit import Fold, HeldOut, cross_folds, held_out, weighted_score
+from hyperspectral_geo.fusion.lifting import KernelLift, Lift, LinearLift
+from hyperspectral_geo.fusion.moments import Moments
+from hyperspectral_geo.fusion.presets import Preset
+from hyperspectral_geo.fusion.spectral_filter import FilterEvidence, SpectralFilter, learn_filter
+from hyperspectral_geo.fusion.views import Views
+
+__all__ = ["Candidate", "Choice", "Tried", "choose", "lifted_candidates"]
+
+_PLAIN = 1.0  # the ridge at which independence is tested
+_STEP = 10.0  # by which the ridge of one view is moved, once a common one is found
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A setting, and its mean reciprocal rank among held-out pairs.
+
+    Attributes:
+        gamma: of the kernel, ``None`` for linear.
+        ridges: one a view.
+        power: p of ρ^p.
+        score: mean over the folds.
+    """
+
+    gamma: float | None
+    ridges: tuple[float, ...]
+    power: float
+    score: float
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """Lifted views: their moments, and folds of them.
+
+    Attributes:
+        gamma: of the kernel, ``None`` for linear.
+        lifts: one a view.
+        moments: of all rows.
+        folds: the first K of them partition the complete rows.
+    """
+
+    gamma: float | None
+    lifts: tuple[Lift, ...]
+    moments: Moments
+    folds: Sequence[Fold]
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The setting that was taken, and what it was taken on.
+
+    Attributes:
+        lifts: one a view.
+        moments: of all rows, lifted.
+        ridges: one a view.
+        spectral_filter: weights of directions.
+        tried: all settings with their scores.
+        evidence: of the learned filter, or ``None`` where nothing was to be learned.
+        cross_fitted: by fold, coordinates in bases that have not seen it.
+        plain: the same at a ridge that was not chosen, for tests.
+    """
+
+    lifts: tuple[Lift, ...]
+    moments: Moments
+    ridges: tuple[float, ...]
+    spectral_filter: SpectralFilter
+    tried: tuple[Tried, ...]
+    evidence: FilterEvidence | None
+    cross_fitted: tuple[HeldOut, ...]
+    plain: tuple[HeldOut, ...]
+
+
+def lifted_candidates(
+    views: Views, gammas: Sequence[float | None], *, folds: int, seed: int, rank: int
+) -> Iterator[Candidate]:
+    """One candidate a lift, made when it is asked for.
+
+    Args:
+        views: checked.
+        gammas: of kernel lifts, ``None`` for the features as they are.
+        folds: K.
+        seed: of the folds.
+        rank: of kernel lifts.
+    """
+    for gamma in gammas:
+        lifts = tuple(
+            _lift(x if mask is None else x[mask], blocks, gamma, rank)
+            for x, mask, blocks in zip(views.rows, views.present, views.blocks, strict=True)
+        )
+        rows = [lift(x) for lift, x in zip(lifts, views.rows, strict=True)]
+        moments, parts = cross_folds(rows, views.present, views.complete, folds=folds, seed=seed)
+        yield Candidate(gamma, lifts, moments, parts)
+
+
+def choose(
+    candidates: Iterable[Candidate],
+    preset: Preset,
+    *,
+    n_components: int | None,
+    folds: int,
+    progress: Callable[[int], None] | None = None,
+) -> Choice:
+    """Cross-fit every setting, refine the best one's ridges view by view, and learn its eigenvalues.
+
+    Args:
+        candidates: lifted views.
+        preset: ridges and powers to try, and whether eigenvalues are learned.
+        n_components: directions to keep.
+        folds: K.
+        progress: called with how many settings are done.
+    """
+    tried: list[Tried] = []
+    best: Candidate | None = None
+    leader: Tried | None = None
+    for candidate in candidates:
+        for ridge in preset.ridges:
+            tried += _scored(candidate, (ridge,) * len(candidate.lifts), preset.powers, n_components)
+            if progress is not None:
+                progress(len(tried))
+        first = max(tried, key=lambda one: one.score)
+        if leader is None or first.score > leader.score:
+            best, leader = candidate, first
+    assert best is not None
+    assert leader is not None
+    if len(preset.ridges) > 1:
+        common = leader.ridges
+        for view, factor in product(range(len(common)), (1 / _STEP, _STEP)):
+            moved = (*common[:view], common[view] * factor, *common[view + 1 :])
+            tried += _scored(best, moved, preset.powers, n_components)
+        leader = max(tried, key=lambda one: one.score)
+    found = [held_out(fold, leader.ridges, n_components) for fold in best.folds]
+    ridge = preset.ridges[0] if len(preset.ridges) == 1 else _PLAIN
+    plain = [held_out(fold, (ridge,) * len(best.lifts), n_components) for fold in best.folds[:folds]]
+    learned, evidence = SpectralFilter.anchor(leader.power), None
+    if preset.learned:
+        learned, evidence = learn_filter(found, leader.power)
+    return Choice(
+        lifts=best.lifts,
+        moments=best.moments,
+        ridges=leader.ridges,
+        spectral_filter=learned,
+        tried=tuple(tried),
+        evidence=evidence,
+        cross_fitted=tuple(found[:folds]),
+        plain=tuple(plain),
+    )
+
+
+def _scored(
+    candidate: Candidate, ridges: tuple[float, ...], powers: Sequence[float], n_components: int | None
+) -> Iterator[Tried]:
+    """Scores of a choice of ridges under each power."""
+    found = [held_out(fold, ridges, n_components) for fold in candidate.folds]
+    for power in powers:
+        weights = SpectralFilter.anchor(power)
+        scores = [weighted_score(one, weights(one.correlations)) for one in found]
+        yield Tried(candidate.gamma, ridges, power, sum(scores) / len(scores))
+
+
+def _lift(x: Float[Tensor, "n d"], blocks: Sequence[int], gamma: float | None, rank: int) -> Lift:
+    if gamma is None:
+        return LinearLift.fitted(x, blocks=blocks)
+    return KernelLift.fitted(x, gamma=gamma, blocks=blocks, rank=rank)

@@ -1,0 +1,144 @@
+"""A fitted fusion as one safetensors file: tensors and a JSON record, no pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from hyperspectral_geo.atomic_write import write_atomically
+from hyperspectral_geo.fusion.joint_basis import JointBasis
+from hyperspectral_geo.fusion.joint_space import JointSpace
+from hyperspectral_geo.fusion.lifting import AnchorLift, KernelLift, Lift, LinearLift
+from hyperspectral_geo.fusion.spectral_filter import SpectralFilter
+from hyperspectral_geo.record_file import read_record_file, record_bytes
+
+if TYPE_CHECKING:
+    from hyperspectral_geo.fusion.subspace_fusion import SubspaceFusion
+
+__all__ = ["read_fusion", "write_fusion"]
+
+_KIND = "subspace fusion 1"
+
+
+def write_fusion(path: Path, fusion: SubspaceFusion) -> Path:
+    """Write the joint space and the parameters; returns ``path``."""
+    space = fusion.space_
+    tensors = {
+        "correlations": space.basis.correlations,
+        "knots": space.spectral_filter.knots,
+        "heights": space.spectral_filter.heights,
+    }
+    lifts = []
+    for view, lift in enumerate(space.lifts):
+        parts = {
+            "mean": space.basis.means[view],
+            "weights": space.basis.weights[view],
+            "residual": space.residuals[view],
+            "feature_mean": space.feature_means[view],
+        }
+        found, record = _packed_lift(lift)
+        lifts.append(record)
+        parts |= {f"decoder.{target}": space.decoders[view, target] for target in range(len(space.lifts))}
+        tensors |= {f"{view}.{name}": part for name, part in (parts | found).items()}
+    record = {
+        "parameters": fusion.get_params(),
+        "blocks": [list(widths) for widths in space.blocks],
+        "lifts": lifts,
+        "power": space.spectral_filter.power,
+        "shared": space.shared,
+    }
+    return write_atomically(path, record_bytes(tensors, record, kind=_KIND))
+
+
+def read_fusion(path: Path) -> SubspaceFusion:
+    """Read what ``write_fusion`` wrote.
+
+    Raises:
+        ValueError: naming the file and what is wrong with it.
+        OSError: if it cannot be opened.
+    """
+    from hyperspectral_geo.fusion.subspace_fusion import SubspaceFusion
+
+    def unpacked(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> SubspaceFusion:
+        fusion = SubspaceFusion(**record["parameters"])
+        fusion.space_ = _unpacked_space(tensors, record)
+        fusion.choice_, fusion.evidence_ = None, None
+        return fusion
+
+    return read_record_file(path, unpacked, kind=_KIND, maker="hsgeo fuse")
+
+
+def _unpacked_space(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> JointSpace:
+    views = range(len(record["lifts"]))
+    blocks = tuple(tuple(int(width) for width in widths) for widths in record["blocks"])
+    basis = JointBasis(
+        tuple(tensors[f"{view}.mean"] for view in views),
+        tuple(tensors[f"{view}.weights"] for view in views),
+        tensors["correlations"],
+    )
+    space = JointSpace(
+        blocks=blocks,
+        lifts=tuple(_unpacked_lift(tensors, f"{view}.", record["lifts"][view]) for view in views),
+        basis=basis,
+        spectral_filter=SpectralFilter(float(record["power"]), tensors["knots"], tensors["heights"]),
+        residuals=tuple(tensors[f"{view}.residual"] for view in views),
+        decoders={(u, v): tensors[f"{u}.decoder.{v}"] for u in views for v in views},
+        feature_means=tuple(tensors[f"{view}.feature_mean"] for view in views),
+        shared=int(record["shared"]),
+    )
+    for view in views:
+        _require_fitting(space, view)
+    return space
+
+
+def _require_fitting(space: JointSpace, view: int) -> None:
+    """Raise ``ValueError`` unless the tensors of a view have shapes that go together."""
+    features, k = sum(space.blocks[view]), len(space)
+    weights, mean = space.basis.weights[view], space.basis.means[view]
+    sizes = {
+        "weights": (tuple(weights.shape), (len(mean), k)),
+        "residual": (space.residuals[view].shape[0], len(mean)),
+        "feature_mean": (tuple(space.feature_means[view].shape), (features,)),
+        "lift": (space.lifts[view].sizes, (features, len(mean))),
+    }
+    for source in range(len(space.lifts)):
+        sizes[f"decoder of view {source}"] = (tuple(space.decoders[source, view].shape), (space.shared, features))
+    for name, (got, expected) in sizes.items():
+        if got != expected:
+            raise ValueError(f"view {view}, {name}: expected {expected}, got {got}")
+
+
+def _packed_lift(lift: Lift) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    if isinstance(lift, LinearLift):
+        parts = {"lift.mean": lift.mean} | ({} if lift.map is None else {"lift.map": lift.map})
+        return parts, {"kind": "linear"}
+    if isinstance(lift, KernelLift):
+        parts = {"lift.map": lift.map}
+        for block, (mean, anchors) in enumerate(zip(lift.means, lift.anchors, strict=True)):
+            parts |= {f"lift.{block}.mean": mean, f"lift.{block}.anchors": anchors}
+        return parts, {"kind": "kernel", "gamma": lift.gamma}
+    return {"lift.mean": lift.mean, "lift.anchors": lift.anchors}, {
+        "kind": "anchors",
+        "kept": lift.kept,
+        "power": lift.power,
+    }
+
+
+def _unpacked_lift(tensors: Mapping[str, Tensor], at: str, record: Mapping[str, Any]) -> Lift:
+    kind = record["kind"]
+    if kind == "linear":
+        return LinearLift(tensors[f"{at}lift.mean"], tensors.get(f"{at}lift.map"))
+    if kind == "kernel":
+        count = sum(name.startswith(f"{at}lift.") and name.endswith(".anchors") for name in tensors)
+        return KernelLift(
+            tuple(tensors[f"{at}lift.{block}.mean"] for block in range(count)),
+            tuple(tensors[f"{at}lift.{block}.anchors"] for block in range(count)),
+            tensors[f"{at}lift.map"],
+            float(record["gamma"]),
+        )
+    if kind == "anchors":
+        return AnchorLift(tensors[f"{at}lift.mean"], tensors[f"{at}lift.anchors"], int(record["kept"]), record["power"])
+    raise ValueError(f"expected a linear, kernel or anchors lift, got {kind!r:.40}")

@@ -1,0 +1,149 @@
+"""Means and covariances of several views, added up batch by batch: all that linear fusion needs of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+__all__ = ["Moments"]
+
+_ROWS = 8192  # of a block: its float64 copy stays small beside the data
+
+
+@dataclass
+class _Sums:
+    """Count, sums and sum of products x yᵀ over the rows that both views have, of samples less their shifts."""
+
+    count: int
+    x: Float[Tensor, " dx"]
+    y: Float[Tensor, " dy"]
+    products: Float[Tensor, "dx dy"]
+
+    def __add__(self, other: _Sums) -> _Sums:
+        return _Sums(self.count + other.count, self.x + other.x, self.y + other.y, self.products + other.products)
+
+    def __sub__(self, other: _Sums) -> _Sums:
+        return _Sums(self.count - other.count, self.x - other.x, self.y - other.y, self.products - other.products)
+
+    def add(self, x: Tensor, y: Tensor, has_x: Tensor | None, has_y: Tensor | None) -> None:
+        """Add a block, whose missing rows are zeros; a row that only one of two views has must not count at all."""
+        self.count += len(x)
+        if has_x is not None or has_y is not None:
+            both = torch.ones(len(x), dtype=torch.bool) if has_x is None else has_x
+            both = both if has_y is None else both & has_y
+            self.count += int(both.sum()) - len(x)
+            if has_x is not has_y:
+                x, y = x * both[:, None], y * both[:, None]
+        self.x += x.sum(0)
+        self.y += y.sum(0)
+        self.products.addmm_(x.T, y)
+
+    def covariance(self) -> Float[Tensor, "dx dy"]:
+        """Mean of (x − x̄)(y − ȳ)ᵀ over the common rows."""
+        if not self.count:
+            return self.products
+        return (self.products - torch.outer(self.x, self.y / self.count)) / self.count
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums over rows of V views, from which means and covariances follow; parts add up and can be taken off again.
+
+    A row may lack views. A view's own mean and covariance use all its rows, paired or not; the covariance of two views
+    uses the rows that both have. Samples are shifted by a fixed vector before they are summed, so that a large common
+    offset costs no digits; sums are float64.
+
+    Attributes:
+        shifts: one vector a view, (d_v,), the same in all parts that are added.
+        sums: of views u ≤ v, by (u, v).
+
+    References:
+        Chan, Golub and LeVeque, "Algorithms for computing the sample variance", 1983.
+
+    Example:
+        >>> x, y = torch.tensor([[1.0], [3.0]]), torch.tensor([[2.0], [6.0]])
+        >>> moments = Moments.of([x, y])
+        >>> moments.covariance(0, 1)
+        tensor([[2.]], dtype=torch.float64)
+    """
+
+    shifts: tuple[Float[Tensor, " _"], ...]
+    sums: dict[tuple[int, int], _Sums]
+
+    @classmethod
+    def of(
+        cls,
+        views: Sequence[Float[Tensor, "n _"]],
+        *,
+        present: Sequence[Bool[Tensor, " n"] | None] | None = None,
+        shifts: Sequence[Float[Tensor, " _"]] | None = None,
+    ) -> Moments:
+        """Moments of rows.
+
+        Args:
+            views: features, one row a sample, as many rows in each.
+            present: which rows a view has; ``None`` for all.
+            shifts: of earlier parts; the mean of the rows where there are none.
+        """
+        masks = [None] * len(views) if present is None else list(present)
+        if shifts is None:
+            shifts = [
+                (view if mask is None else view[mask]).double().mean(0) for view, mask in zip(views, masks, strict=True)
+            ]
+        moments = cls.nothing(shifts)
+        for start in range(0, len(views[0]), _ROWS):
+            block = slice(start, start + _ROWS)
+            shifted = [view[block].double() - shift for view, shift in zip(views, shifts, strict=True)]
+            for rows, mask in zip(shifted, masks, strict=True):
+                if mask is not None:
+                    rows[~mask[block]] = 0.0
+            found = [None if mask is None else mask[block] for mask in masks]
+            for (u, v), sums in moments.sums.items():
+                sums.add(shifted[u], shifted[v], found[u], found[v])
+        return moments
+
+    @classmethod
+    def nothing(cls, shifts: Sequence[Float[Tensor, " _"]]) -> Moments:
+        """Of no rows: what sums begin with."""
+        views = range(len(shifts))
+        zeros = {
+            (u, v): _Sums(
+                0,
+                torch.zeros_like(shifts[u]),
+                torch.zeros_like(shifts[v]),
+                shifts[u].new_zeros(len(shifts[u]), len(shifts[v])),
+            )
+            for u, v in [*((v, v) for v in views), *combinations(views, 2)]
+        }
+        return cls(tuple(shifts), zeros)
+
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(self.shifts, {pair: sums + other.sums[pair] for pair, sums in self.sums.items()})
+
+    def __sub__(self, other: Moments) -> Moments:
+        return Moments(self.shifts, {pair: sums - other.sums[pair] for pair, sums in self.sums.items()})
+
+    def __len__(self) -> int:
+        """How many views there are."""
+        return len(self.shifts)
+
+    def count(self, u: int, v: int) -> int:
+        """Rows that have both views."""
+        return self.sums[min(u, v), max(u, v)].count
+
+    def mean(self, view: int) -> Float[Tensor, " d"]:
+        """Of all rows that have the view."""
+        sums = self.sums[view, view]
+        return self.shifts[view] + sums.x / max(1, sums.count)
+
+    def covariance(self, u: int, v: int) -> Float[Tensor, "du dv"]:
+        """Σ (x − x̄)(y − ȳ)ᵀ / n over the rows that have both."""
+        if u > v:
+            return self.covariance(v, u).T
+        found = self.sums[u, v].covariance()
+        return (found + found.T) / 2 if u == v else found
