@@ -1,21 +1,80 @@
-"""Two modalities on one Grassmannian: canonical directions of paired features, and retrieval across them."""
+"""Modalities on one Grassmannian: joint spaces of paired features, retrieval, concepts, and light models."""
 
 from __future__ import annotations
 
-from .alignment import CanonicalDirections, rcca
-from .retrieval import Recall, csls, mean_reciprocal_rank, ranks, recall_at_k
-from .ridge import RidgeChoice, select_ridge
-from .subspace_fusion import SubspaceFusion
+from hyperspectral_geo.fusion.alignment import CanonicalDirections, rcca
+from hyperspectral_geo.fusion.concept import ConceptModule, concept_module
+from hyperspectral_geo.fusion.concept_algebra import compose, difference, intersection, union
+from hyperspectral_geo.fusion.concept_background import Background
+from hyperspectral_geo.fusion.concept_classifier import ConceptClassifier
+from hyperspectral_geo.fusion.concept_file import load_concepts, save_concepts
+from hyperspectral_geo.fusion.concept_measures import LinearFactors, cross_concept_cosine, linear_factors
+from hyperspectral_geo.fusion.concept_use import ConceptUse
+from hyperspectral_geo.fusion.concept_weights import NameDistance, concept_weights
+from hyperspectral_geo.fusion.distillation import distill
+from hyperspectral_geo.fusion.explanation import Explanation
+from hyperspectral_geo.fusion.joint_basis import JointBasis, ViewBasis, join, principal_covariances, view_basis
+from hyperspectral_geo.fusion.joint_space import JointSpace
+from hyperspectral_geo.fusion.layer_truncation import Truncation, truncate_layers
+from hyperspectral_geo.fusion.light_model import LightModel
+from hyperspectral_geo.fusion.moments import Moments
+from hyperspectral_geo.fusion.presets import PRESETS
+from hyperspectral_geo.fusion.retrieval import (
+    Recall,
+    csls,
+    mean_average_precision,
+    mean_reciprocal_rank,
+    ranks,
+    recall_at_k,
+)
+from hyperspectral_geo.fusion.selection import select, select_by_text, select_from_concepts
+from hyperspectral_geo.fusion.subspace_fusion import NothingShared, SubspaceFusion
+from hyperspectral_geo.fusion.subspace_selector import SubspaceSelector
+from hyperspectral_geo.fusion.task_subspace import TaskSubspace
 
 __all__ = [
     "SubspaceFusion",
+    "NothingShared",
+    "Explanation",
+    "PRESETS",
+    "JointSpace",
+    "Moments",
+    "ViewBasis",
+    "JointBasis",
+    "view_basis",
+    "principal_covariances",
+    "join",
     "rcca",
     "CanonicalDirections",
-    "select_ridge",
-    "RidgeChoice",
+    "Background",
+    "ConceptModule",
+    "concept_module",
+    "union",
+    "intersection",
+    "difference",
+    "compose",
+    "ConceptClassifier",
+    "ConceptUse",
+    "concept_weights",
+    "NameDistance",
+    "cross_concept_cosine",
+    "linear_factors",
+    "LinearFactors",
+    "save_concepts",
+    "load_concepts",
+    "select",
+    "select_by_text",
+    "select_from_concepts",
+    "TaskSubspace",
+    "SubspaceSelector",
+    "LightModel",
+    "truncate_layers",
+    "Truncation",
+    "distill",
     "recall_at_k",
     "Recall",
     "ranks",
     "mean_reciprocal_rank",
+    "mean_average_precision",
     "csls",
 ]

@@ -1,0 +1,172 @@
+"""Discriminants of labelled rows: solved in the whitened eigenbasis, tuned on held-out folds, judged by shuffling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from hyperspectral_geo.fusion.alignment import check_count
+
+__all__ = ["ClassMoments", "Discriminant", "choose", "class_moments", "continued", "noise_edge", "solve"]
+
+_SCALES = tuple(2.0**power for power in range(-2, 4))
+_PULLS = (0.0, 1.0)
+_TEMPERATURES = tuple(2.0 ** (power / 2) for power in range(-2, 19))
+_SHUFFLES = 20
+
+
+class ClassMoments(NamedTuple):
+    """Means and within-class covariance of labelled rows, in the covariance's eigenbasis."""
+
+    mean: Tensor
+    axes: Tensor  # (d, r), orthonormal
+    variances: Tensor  # (r,), within the classes
+    offsets: Tensor  # (C, r), class means minus the mean
+    shares: Tensor  # (C,), of the rows
+    spread: float  # mean variance within: the unit of ridges
+
+
+class Discriminant(NamedTuple):
+    """Directions (r, k) in that eigenbasis that make the regularised covariance the identity, best first."""
+
+    directions: Tensor
+    eigenvalues: Tensor
+    centroids: Tensor
+
+    def drawn_in(self, pull: float) -> Discriminant:
+        """With centroids multiplied by μ/(μ + pull)."""
+        factors = torch.where(self.eigenvalues > 0, self.eigenvalues / (self.eigenvalues + pull), 0.0)
+        return self._replace(centroids=self.centroids * factors)
+
+    def scaled(self, factor: float) -> Discriminant:
+        """With squared distances multiplied by ``factor``."""
+        return self._replace(directions=self.directions * factor**0.5, centroids=self.centroids * factor**0.5)
+
+
+def class_moments(rows: Tensor, labels: Tensor, count: int) -> ClassMoments:
+    """Of rows (n, d) whose classes are numbered below ``count``; a class without rows has offset and share 0."""
+    sizes = torch.bincount(labels, minlength=count).to(rows.dtype)
+    mean = rows.mean(0)
+    centred = rows - mean
+    offsets = centred.new_zeros(count, rows.shape[1]).index_add_(0, labels, centred) / sizes.clamp_min(1)[:, None]
+    centred -= offsets[labels]
+    variances, axes = torch.linalg.eigh(centred.T @ centred / len(rows))
+    variances = variances.clamp_min(0)
+    # Where nothing varies within the classes, as in a fold of one row a class, rounding sets the unit.
+    floor = 1e-12 * float(centred.square().sum() + offsets.square().sum()) / centred.numel()
+    spread = float(variances.sum()) / max(1, min(len(rows) - 1, rows.shape[1])) + floor
+    return ClassMoments(mean, axes, variances, offsets @ axes, sizes / len(rows), spread)
+
+
+def solve(found: ClassMoments, ridge: float) -> Discriminant:
+    """Singular vectors of the weighted class means, whitened."""
+    whitening = (found.variances + ridge * found.spread).rsqrt()
+    means = found.offsets * whitening
+    singular, frame = torch.linalg.svd(found.shares.sqrt()[:, None] * means, full_matrices=False)[1:]
+    kept = min(len(means) - 1, len(singular))  # the offsets add up to 0
+    frame = frame[:kept].T
+    return Discriminant(whitening[:, None] * frame, singular[:kept].square(), means @ frame)
+
+
+class _Choice(NamedTuple):
+    """A candidate with its held-out logits; compared by right answers, then by the ridge."""
+
+    hits: int
+    ridge: float
+    scale: float
+    logits: Tensor
+    own: Tensor
+
+    @property
+    def right(self) -> Tensor:
+        """Which rows it gets right."""
+        return self.logits.argmax(1) == self.own
+
+
+def choose(
+    rows: Tensor, labels: Tensor, count: int, ridges: Sequence[float], folds: int, generator: torch.Generator
+) -> tuple[float, float, float, float]:
+    """λ, h, τ with the most right answers in held-out folds, and their T; h leaves 1 only where 0 is clearly better."""
+    judged = _held_out(rows, labels, count, sorted(ridges), folds, generator)
+    best: dict[float, _Choice] = {}
+    for (ridge, pull), parts in judged.items():
+        scores, priors, own = (torch.cat(part) for part in zip(*parts, strict=True))
+        for scale in _SCALES:
+            logits = scale * scores + priors
+            hits = int((logits.argmax(1) == own).sum())
+            if pull not in best or hits >= best[pull].hits:  # the stronger ridge wins ties
+                best[pull] = _Choice(hits, ridge, scale, logits, own)
+    plain, drawn = best[0.0], best[1.0]
+    # One standard error of the difference: only rows count on which one of the two is right.
+    clearly = plain.hits - drawn.hits > float((plain.right ^ drawn.right).sum()) ** 0.5
+    chosen, pull = (plain, 0.0) if clearly else (drawn, 1.0)
+    if not len(chosen.own):  # no class is left in any fold without the rows that are held out
+        return float(chosen.ridge), pull, 1.0, 1.0
+    losses = {t: float(torch.nn.functional.cross_entropy(chosen.logits / t, chosen.own)) for t in _TEMPERATURES}
+    return float(chosen.ridge), pull, chosen.scale, min(losses, key=losses.__getitem__)
+
+
+def _held_out(
+    rows: Tensor, labels: Tensor, count: int, ridges: Sequence[float], folds: int, generator: torch.Generator
+) -> dict[tuple[float, float], list[tuple[Tensor, Tensor, Tensor]]]:
+    """For each λ and h, and each fold: scores of the rows left out, log-shares of the classes, right answers."""
+    order = torch.randperm(len(rows), generator=generator)
+    order = order[labels[order].argsort(stable=True)]  # class after class, dealt to the folds in turn
+    judged: dict[tuple[float, float], list[tuple[Tensor, Tensor, Tensor]]] = {}
+    for fold in range(min(folds, len(rows))):
+        kept = torch.ones(len(rows), dtype=torch.bool)
+        kept[order[fold::folds]] = False
+        found = class_moments(rows[kept], labels[kept], count)
+        held = ~kept & (found.shares[labels] > 0)
+        coordinates = (rows[held] - found.mean) @ found.axes
+        priors = found.shares.log().expand(len(coordinates), -1)
+        for ridge in ridges:
+            discriminant = solve(found, ridge)
+            z = coordinates @ discriminant.directions
+            for pull in _PULLS:
+                centroids = discriminant.drawn_in(pull).centroids
+                part = z @ centroids.T - centroids.square().sum(1) / 2, priors, labels[held]
+                judged.setdefault((ridge, pull), []).append(part)
+    return judged
+
+
+def noise_edge(rows: Tensor, labels: Tensor, count: int, ridge: float, generator: torch.Generator) -> float:
+    """The largest eigenvalue of 20 shufflings of the labels.
+
+    In the metric of the total covariance, which no shuffling changes, an eigenvalue is ρ = μ/(1 + μ).
+    """
+    covariance = rows.T @ rows / len(rows)
+    covariance.diagonal().add_(ridge)
+    white = torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), rows.T, upper=False).T
+    sizes = torch.bincount(labels, minlength=count)
+    weights = (sizes * len(rows)).double().rsqrt()[:, None]
+    largest = 0.0
+    for _ in range(_SHUFFLES):
+        shuffled = labels[torch.randperm(len(labels), generator=generator)]
+        sums = white.new_zeros(count, white.shape[1]).index_add_(0, shuffled, white) * weights
+        largest = max(largest, float(torch.linalg.eigvalsh(sums @ sums.T)[-1]))
+    return largest / max(1 - largest, 1e-12)
+
+
+def continued(found: ClassMoments, discriminant: Discriminant, ridge: float, components: int) -> Discriminant:
+    """The first directions, or all of them and then those of the largest variance within classes."""
+    check_count("n_components", components)
+    if components > len(found.variances):
+        raise ValueError(f"n_components: expected at most {len(found.variances)}, the rank of x, got {components}")
+    more = components - discriminant.directions.shape[1]
+    if more > 0:
+        whitening = (found.variances + ridge * found.spread).rsqrt()
+        frame = discriminant.directions / whitening[:, None]
+        outside = torch.eye(len(whitening), dtype=frame.dtype) - frame @ frame.T
+        within = (outside * (found.variances * whitening.square())) @ outside
+        rest = torch.linalg.eigh(within).eigenvectors[:, -more:].flip(1)
+        zeros = torch.zeros(len(discriminant.centroids), more, dtype=frame.dtype)
+        discriminant = Discriminant(
+            torch.cat([discriminant.directions, whitening[:, None] * rest], 1),
+            torch.cat([discriminant.eigenvalues, zeros[0]]),
+            torch.cat([discriminant.centroids, zeros], 1),
+        )
+    return Discriminant(*(part[..., :components] for part in discriminant))
