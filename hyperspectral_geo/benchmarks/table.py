@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import os
 import platform
@@ -14,8 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-
-from hyperspectral_geo.atomic_write import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -96,10 +93,10 @@ class BenchTable:
 
     def save_pictures(self, folder: Path) -> None:
         """Write the pictures that ``to_markdown`` names, as PNG."""
+        from hyperspectral_geo.plotting.picture import save_picture
+
         for name, file in self._picture_files().items():
-            content = io.BytesIO()
-            self.pictures[name].savefig(content, format="png", dpi=110, metadata={"Software": None})
-            write_atomically(folder / file, content.getvalue())
+            save_picture(folder / file, self.pictures[name], dpi=110)
 
     def _picture_files(self) -> dict[str, str]:
         return {name: f"{self.name}-{name.replace(' ', '-')}.png" for name in self.pictures}

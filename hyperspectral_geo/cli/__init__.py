@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hyperspectral_geo import __version__
-from hyperspectral_geo.cli import bench, convert, data, demo, doctor, explore, hops, inspect, kg, merge
+from hyperspectral_geo.cli import bench, convert, data, demo, doctor, explore, fuse, hops, inspect, kg, merge
 
 __all__ = ["app", "main"]
 
@@ -28,6 +28,7 @@ app.command()(convert.convert)
 app.add_typer(hops.app, name="hops")
 app.add_typer(kg.app, name="kg")
 app.command()(explore.explore)
+app.add_typer(fuse.app, name="fuse")
 app.add_typer(data.app, name="data")
 app.command()(bench.bench)
 app.command()(doctor.doctor)

@@ -1,0 +1,57 @@
+"""Correlations of joint directions, in sample and held out, beside what chance gives."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from hyperspectral_geo.plotting.checks import as_numbers
+from hyperspectral_geo.plotting.picture import INK, LITERAL, new_figure, one_line
+
+__all__ = ["shared_directions"]
+
+_BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#667085"
+
+
+def shared_directions(correlations: ArrayLike, held_out: ArrayLike, edge: float, *, title: str | None = None) -> Figure:
+    """Draw the spectrum that joins two views.
+
+    Args:
+        correlations: in sample, one a direction, in order.
+        held_out: on rows that a direction has not seen, for the leading ones.
+        edge: above which held-out correlations are not chance: a broken line.
+        title: one line above the picture.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: for no direction, or numbers that are not finite.
+
+    >>> len(shared_directions([0.9, 0.5], [0.8, 0.1], 0.2).axes[0].lines)
+    3
+    """
+    inside, outside = as_numbers("correlations", correlations), as_numbers("held_out", held_out)
+    if inside.ndim != 1 or outside.ndim != 1 or not len(inside):
+        raise ValueError(f"correlations: expected at least one a direction, got shape {inside.shape}")
+    figure = new_figure(8.0, 4.6)
+    ax = figure.add_axes((0.09, 0.13, 0.69, 0.75 if title else 0.83))
+    shown = min(len(inside), max(len(outside), 1))
+    places = np.arange(1, shown + 1)
+    ax.plot(places, inside[:shown], color=_GREY, linewidth=1.6)
+    ax.plot(places[: len(outside)], outside[:shown], color=_BLUE, marker="o", markersize=4, linewidth=1.2)
+    ax.axhline(edge, color=_ORANGE, linestyle="--", linewidth=1.4)
+    ax.set_xlim(0.5, shown + 0.5)
+    ax.set_ylim(min(0.0, float(outside.min(initial=0.0))) - 0.03, 1.03)
+    ax.set_xlabel("joint direction", color=INK, fontsize=10)
+    ax.set_ylabel("correlation between views", color=INK, fontsize=10)
+    ax.tick_params(colors=INK, labelsize=9)
+    ax.grid(True, axis="y", color="#e4e7ec", linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+    for number, (label, colour) in enumerate((("in sample", _GREY), ("held out", _BLUE), ("99 % of chance", _ORANGE))):
+        ax.text(1.02, 0.95 - 0.07 * number, label, transform=ax.transAxes, color=colour, fontsize=10, **LITERAL)
+    if title is not None:
+        figure.text(0.09, 0.94, one_line(title, limit=90), fontsize=13, color=INK, va="center", **LITERAL)
+    return figure
