@@ -26,6 +26,11 @@ TABLES = {
     "hop-text": "pages that no model has seen, placed by their text: half an hour",
     "kg": "link prediction in WN18RR, FB15k-237, CoDEx-S, UMLS and kinships, hyperbolic beside Euclidean",
     "people": "next clicks of people on Wikispeedia, and a cycle of answers: what human input is worth",
+    "fusion-retrieval": "pictures and captions, two halves of digits: ours beside rCCA, KCCA, CSA, Procrustes and ASIF",
+    "fusion-wiki": "Wikipedia's image and text features, with and without class labels: mean average precision",
+    "fusion-concepts": "concepts learned apart as a classifier, their geometry, and one composed by WordNet's hops",
+    "fusion-select": "models picked from frozen features beside PCA, LDA and random projection; a network cut",
+    "fusion-speed": "fit of 100,000 pairs of 1,024 and 768 features beside cca-zoo: seconds and memory",
     "hop-speed": "breadth-first search beside scipy, and the parser of MediaWiki dumps, at ten million links",
     "merge-minilm": "four real LoRA experts of a sentence encoder, merged",
 }
