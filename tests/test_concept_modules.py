@@ -33,7 +33,7 @@ def learned(name: str, *, p: int, n: int = 12, seed: int = 0) -> ConceptModule:
 
 def turned(concept: ConceptModule, seed: int = 0) -> ConceptModule:
     """The same concept with other signs."""
-    signs = torch.randint(0, 2, (concept.p,), generator=torch.Generator().manual_seed(seed)) * 2.0 - 1
+    signs = torch.randint(0, 2, (concept.rank,), generator=torch.Generator().manual_seed(seed)) * 2.0 - 1
     return ConceptModule(
         concept.name, concept.mean, concept.basis * signs, concept.eigenvalues, concept.noise, concept.count
     )
@@ -73,9 +73,9 @@ def test_a_concept_is_the_principal_components_of_its_samples() -> None:
 def test_noise_rank_finds_planted_directions() -> None:
     x = torch.randn(200, 20, generator=torch.Generator().manual_seed(0), dtype=D)
     x[:, :3] *= 6
-    assert concept_module(x, name="cat", rank="noise").p == 3
+    assert concept_module(x, name="cat", rank="noise").rank == 3
     background = Background.of(x[:, 3:].repeat(1, 2)[:, :20], shrinkage=1.0)
-    assert concept_module(x, name="cat", rank="noise", background=background).p == 3
+    assert concept_module(x, name="cat", rank="noise", background=background).rank == 3
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.3, 1.0, 10.0])
@@ -117,14 +117,14 @@ def test_union_and_intersection_are_idempotent_and_commute(pair) -> None:
 def test_laws_between_the_operations(pair) -> None:
     a, b = pair
     whole = union(a, b)
-    assert whole.p == a.p + b.p
+    assert whole.rank == a.rank + b.rank
     torch.testing.assert_close(projector(intersection(whole, a)), projector(a), rtol=0, atol=1e-8)
     torch.testing.assert_close(projector(union(whole, a)), projector(whole), rtol=0, atol=1e-8)
     rest = difference(a, b)
     assert (rest.basis.T @ b.basis).abs().sum() < 1e-9
-    assert rest.p + intersection(a, b).p == a.p
-    assert difference(a, a).p == difference(a, whole).p == 0
-    assert difference(whole, b).p == a.p
+    assert rest.rank + intersection(a, b).rank == a.rank
+    assert difference(a, a).rank == difference(a, whole).rank == 0
+    assert difference(whole, b).rank == a.rank
     torch.testing.assert_close(projector(union(difference(whole, b), b)), projector(whole), rtol=0, atol=1e-8)
 
 
@@ -140,7 +140,7 @@ def test_operations_on_axes() -> None:
     assert (union(a, b).name, intersection(a, b).name, difference(a, b).name) == ("a∪b", "a∩b", "a∖b")
     assert union(a, b).count == 10
     nothing = difference(a, a)
-    assert (nothing.p, intersection(a, nothing).p, difference(a, nothing).p) == (0, 0, 3)
+    assert (nothing.rank, intersection(a, nothing).rank, difference(a, nothing).rank) == (0, 0, 3)
     assert_same(
         union(a, ConceptModule("n", e[0], nothing.basis, nothing.eigenvalues, 1.0, 4), weights=[1.0, 1e-300]), a
     )
@@ -154,8 +154,8 @@ def test_the_threshold_of_sharing_is_a_principal_angle() -> None:
     tilted = (e[:, 0] * angle.cos() + e[:, 1] * angle.sin())[:, None]
     a, b = (ConceptModule(k, e[0], basis, e[0, :1], 1.0, 2) for k, basis in (("a", e[:, :1]), ("b", tilted)))
     assert a.angles(b).item() == pytest.approx(0.5)
-    assert intersection(a, b, threshold=0.87).p == 1
-    assert intersection(a, b, threshold=0.88).p == 0
+    assert intersection(a, b, threshold=0.87).rank == 1
+    assert intersection(a, b, threshold=0.88).rank == 0
     bisector = intersection(a, b).basis[:, 0]
     assert (bisector @ e[0]).abs().acos().item() == pytest.approx(0.25)
 

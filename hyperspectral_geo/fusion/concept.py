@@ -76,12 +76,12 @@ class ConceptModule:
             raise ValueError(f"{where}: expected a whole number of samples, got {self.count!r}")
 
     @property
-    def n(self) -> int:
+    def width(self) -> int:
         """Dimension of the space."""
         return len(self.mean)
 
     @property
-    def p(self) -> int:
+    def rank(self) -> int:
         """Number of directions."""
         return self.basis.shape[1]
 
@@ -92,7 +92,7 @@ class ConceptModule:
     def angles(self, other: ConceptModule) -> Float[Tensor, " q"]:
         """Principal angles to another concept's directions, radians, ascending; none if either has no direction."""
         require_one_space(self, other)
-        if not self.p or not other.p:
+        if not self.rank or not other.rank:
             return self.mean.new_zeros(0)
         return principal_angles(self.basis, other.basis)
 
@@ -114,7 +114,7 @@ class ConceptModule:
     ) -> Float[Tensor, " k"]:
         """``log_density`` from ``deviations``; many spreads can share these."""
         gains = self.gains(spread=spread)
-        volume = self.n * math.log(self.noise) - torch.log1p(-gains).sum()
+        volume = self.width * math.log(self.noise) - torch.log1p(-gains).sum()
         return -0.5 * ((distances - squares @ gains) / self.noise + volume)
 
     def gains(self, *, spread: float = 1.0) -> Float[Tensor, " p"]:
@@ -124,12 +124,12 @@ class ConceptModule:
 
     def spectral_basis(self) -> SpectralBasis:
         """The same as a ``SpectralBasis`` of kind variance; refused without directions, which it cannot hold."""
-        if not self.p:
+        if not self.rank:
             raise ValueError(f"concept {self.name!r}: expected at least one direction, got a concept that is a point")
         return SpectralBasis(self.basis, self.eigenvalues, self.name, mean=self.mean)
 
     def __repr__(self) -> str:
-        return f"ConceptModule({self.name!r}, n={self.n}, p={self.p}, count={self.count})"
+        return f"ConceptModule({self.name!r}, width={self.width}, rank={self.rank}, count={self.count})"
 
 
 def concept_module(
@@ -162,7 +162,7 @@ def concept_module(
         >>> x = torch.tensor([[2.0, 0.0, 1.0], [4.0, 0.0, 1.0]])
         >>> cat = concept_module(x, name="cat")
         >>> cat, cat.eigenvalues
-        (ConceptModule('cat', n=3, p=1, count=2), tensor([1.], dtype=torch.float64))
+        (ConceptModule('cat', width=3, rank=1, count=2), tensor([1.], dtype=torch.float64))
     """
     check_samples("x", x)
     if isinstance(rank, bool) or not (rank is None or rank == "noise" or isinstance(rank, SupportsIndex)):
@@ -189,10 +189,10 @@ def require_one_space(*modules: ConceptModule) -> None:
     for other in modules[1:]:
         if not isinstance(other, ConceptModule):
             raise ValueError(f"expected a ConceptModule, got {type(other).__name__}; make one with concept_module")
-        if other.n != first.n or other.space != first.space:
+        if other.width != first.width or other.space != first.space:
             raise ValueError(
-                f"concept {other.name!r}: expected {first.n} coordinates of background {first.space or 'none'!r} like "
-                f"{first.name!r}, got {other.n} of {other.space or 'none'!r}; learn both with the same background"
+                f"concept {other.name!r}: expected {first.width} coordinates of background {first.space or 'none'!r} like "
+                f"{first.name!r}, got {other.width} of {other.space or 'none'!r}; learn both with the same background"
             )
 
 

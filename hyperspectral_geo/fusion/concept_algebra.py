@@ -50,8 +50,8 @@ def union(
         >>> e = torch.eye(3, dtype=torch.float64)
         >>> a = ConceptModule("a", e[0], e[:, :1], e[0, :1], 1.0, 5)
         >>> b = ConceptModule("b", e[0], e[:, 1:2], e[0, :1], 1.0, 5)
-        >>> union(a, b), union(a, a).p
-        (ConceptModule('a∪b', n=3, p=2, count=10), 1)
+        >>> union(a, b), union(a, a).rank
+        (ConceptModule('a∪b', width=3, rank=2, count=10), 1)
     """
     w = _weights(concepts, weights)
     if bool((w <= 0).any()):
@@ -142,7 +142,7 @@ def difference(
     """What a has and b lacks: a's directions that are not shared, less their projection on b.
 
     Of a's principal vectors those with a cosine up to ``threshold`` remain, as (I − P_b)u, with a's covariance of
-    these; the result is orthogonal to b. It has a.p minus intersection(a, b).p directions: difference(a, a) has none,
+    these; the result is orthogonal to b. It has a.rank minus intersection(a, b).rank directions: difference(a, a) has none,
     and keeps the mean and the noise of a.
 
     Arguments and errors as ``intersection``; the name is joined by ``∖``.

@@ -71,7 +71,7 @@ def concept_use(
         runner_up=concepts[1].name if len(concepts) > 1 else "",
         margin=(decisions[0] - decisions[1]).item() if len(concepts) > 1 else math.inf,
         distance=distances.item() / concept.noise,
-        volume=-0.5 * (concept.n * math.log(concept.noise) - torch.log1p(-gains).sum().item()),
+        volume=-0.5 * (concept.width * math.log(concept.noise) - torch.log1p(-gains).sum().item()),
         explained=explained,
         directions=tuple(explained.argsort(descending=True)[:top].tolist()),
     )
