@@ -191,8 +191,8 @@ def require_one_space(*modules: ConceptModule) -> None:
             raise ValueError(f"expected a ConceptModule, got {type(other).__name__}; make one with concept_module")
         if other.width != first.width or other.space != first.space:
             raise ValueError(
-                f"concept {other.name!r}: expected {first.width} coordinates of background {first.space or 'none'!r} like "
-                f"{first.name!r}, got {other.width} of {other.space or 'none'!r}; learn both with the same background"
+                f"concept {other.name!r}: expected {first.width} coordinates of background {first.space or 'none'!r} "
+                f"like {first.name!r}, got {other.width} of {other.space or 'none'!r}; take the same background"
             )
 
 

@@ -142,8 +142,8 @@ def difference(
     """What a has and b lacks: a's directions that are not shared, less their projection on b.
 
     Of a's principal vectors those with a cosine up to ``threshold`` remain, as (I − P_b)u, with a's covariance of
-    these; the result is orthogonal to b. It has a.rank minus intersection(a, b).rank directions: difference(a, a) has none,
-    and keeps the mean and the noise of a.
+    these; the result is orthogonal to b. It has a.rank minus intersection(a, b).rank directions: difference(a, a)
+    has none, and keeps the mean and the noise of a.
 
     Arguments and errors as ``intersection``; the name is joined by ``∖``.
 
