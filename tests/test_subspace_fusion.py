@@ -30,6 +30,8 @@ def test_every_method_finds_partners_and_is_kept_by_its_file(method, tmp_path):
     assert score["R@5"] > 0.5 > 4 * score["chance"]
     loaded = SubspaceFusion.load(fusion.save(tmp_path / "fusion.safetensors"))
     assert loaded.get_params() == fusion.get_params()
+    with pytest.raises(ValueError, match="explain: expected a fusion that fit has just made"):
+        loaded.explain()
     for view, x in enumerate(VIEWS):
         assert torch.equal(loaded.encode(view, x), fusion.encode(view, x))
         assert torch.equal(loaded.novelty(view, x), fusion.novelty(view, x))

@@ -223,7 +223,10 @@ class SubspaceFusion(Estimator):
         """Directions, their correlations in and out of sample beside chance, angles, and what each view puts in."""
         self.require_fitted()
         if self.choice_ is None or self.evidence_ is None:
-            raise ValueError(f"explain: expected a method with directions, got {self.method!r}, which has none")
+            raise ValueError(
+                f"explain: expected a fusion that fit has just made, got one from a file, which keeps no evidence, or "
+                f"of a method without directions ({self.method!r}); call fit"
+            )
         return explanation(self.space_, self.choice_.moments, self.evidence_)
 
     def save(self, path: str | Path) -> Path:
