@@ -141,7 +141,7 @@ def test_a_quick_run_of_speed():
     values = {row.figure: row.value for row in table.rows}
     assert values["linear, 600 pairs"] > 0
     assert 0 <= values["linear, 600 pairs: peak memory above the pairs"] < 1
-    assert "linear: CPU time a pair at 600 over 300" in values
+    assert "rCCA: CPU time of 600 pairs over that of 300" in values
 
 
 def test_pairs_of_the_speed_bench_share_directions():

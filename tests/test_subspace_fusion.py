@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import numpy as np
@@ -229,3 +230,19 @@ def test_pictures_find_their_captions(pairs, least):
     train, test = order[:pairs], order[1400:1800]
     fusion = SubspaceFusion().fit([emoji.image[train], emoji.text[train]])
     assert fusion.score([emoji.image[test], emoji.text[test]], corrected=True)["R@10"] > least
+
+
+# without a test
+
+
+def test_a_fixed_method_without_a_test_joins_all_rows_and_nothing_else():
+    x, y = related(60, 8, 6)
+    model = SubspaceFusion(method="rcca", ridge=0.3, significance=None).fit([x, y])
+    tested = SubspaceFusion(method="rcca", ridge=0.3).fit([x, y])
+    assert model.evidence_ is None
+    assert math.isnan(model.choice_.tried[0].score)
+    assert model.choice_.cross_fitted == ()
+    assert torch.allclose(model.space_.basis.correlations, tested.space_.basis.correlations)
+    assert model.space_.shared == len(model.space_) >= tested.space_.shared
+    with pytest.raises(ValueError, match="significance=None"):
+        model.explain()

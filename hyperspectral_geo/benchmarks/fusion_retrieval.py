@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -16,7 +15,7 @@ from hyperspectral_geo.benchmarks.fusion_splits import TEST, PairedSet, digit_ha
 from hyperspectral_geo.benchmarks.table import BenchTable, Row, environment
 from hyperspectral_geo.benchmarks.timing import one_thread
 from hyperspectral_geo.fusion.retrieval import recall_at_k
-from hyperspectral_geo.fusion.subspace_fusion import NothingShared, SubspaceFusion
+from hyperspectral_geo.fusion.subspace_fusion import SubspaceFusion
 from hyperspectral_geo.plotting.fusion_retrieval import retrieval_curves
 
 if TYPE_CHECKING:
@@ -112,9 +111,7 @@ def paired_interval(differences: Sequence[float], *, confidence: float = 0.95) -
 
 
 def _ours(views: list[Any], test: list[Any], *, seed: int, method: str = "spectral") -> dict[int, float]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NothingShared)
-        model = SubspaceFusion(method=method, significance=None, seed=seed).fit(views)
+    model = SubspaceFusion(method=method, significance=None, seed=seed).fit(views)
     found = model.score(test, ks=_KS, corrected=True)
     return _percent({k: found[f"R@{k}"] for k in _KS})
 

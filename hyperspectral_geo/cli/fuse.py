@@ -45,7 +45,7 @@ def fit(
     ] = ("spectral"),
     components: Annotated[int | None, typer.Option(help="Directions to keep; all by default.", min=1)] = None,
     ridge: Annotated[float | None, typer.Option(help="In units of the mean variance; chosen by default.")] = None,
-    rank: Annotated[int, typer.Option(help="Directions of a kernel lift.", min=1)] = 400,
+    rank: Annotated[int, typer.Option(help="Directions of a kernel lift.", min=1)] = 1000,
     seed: Annotated[int, typer.Option(help="Of folds and permutations.", min=0)] = 0,
     report: Annotated[Path | None, typer.Option(help="Also write a page with pictures and tables.")] = None,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -30,7 +31,7 @@ class Tried:
         gamma: of the kernel, ``None`` for linear.
         ridges: one a view.
         power: p of ρ^p.
-        score: mean over the folds.
+        score: mean over the folds; NaN where there was nothing to choose.
     """
 
     gamma: float | None
@@ -47,13 +48,15 @@ class Candidate:
         gamma: of the kernel, ``None`` for linear.
         lifts: one a view.
         moments: of all rows.
-        folds: the first K of them partition the complete rows.
+        folds: the first ``partition`` of them partition the complete rows; none where nothing is to be chosen.
+        partition: K.
     """
 
     gamma: float | None
     lifts: tuple[Lift, ...]
     moments: Moments
     folds: Sequence[Fold]
+    partition: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +71,7 @@ class Choice:
         tried: all settings with their scores.
         evidence: of the learned filter, or ``None`` where nothing was to be learned.
         cross_fitted: by fold, coordinates in bases that have not seen it.
-        plain: the same at a ridge that was not chosen, for tests.
+        plain: the same at a ridge that was not chosen, for tests; the same object where none was chosen.
     """
 
     lifts: tuple[Lift, ...]
@@ -89,7 +92,7 @@ def lifted_candidates(
     Args:
         views: checked.
         gammas: of kernel lifts, ``None`` for the features as they are.
-        folds: K.
+        folds: K, or 0 for none.
         seed: of the folds.
         rank: of kernel lifts.
     """
@@ -100,7 +103,7 @@ def lifted_candidates(
         )
         rows = [lift(x) for lift, x in zip(lifts, views.rows, strict=True)]
         moments, parts = cross_folds(rows, views.present, views.complete, folds=folds, seed=seed)
-        yield Candidate(gamma, lifts, moments, parts)
+        yield Candidate(gamma, lifts, moments, parts, folds)
 
 
 def choose(
@@ -108,7 +111,6 @@ def choose(
     preset: Preset,
     *,
     n_components: int | None,
-    folds: int,
     progress: Callable[[int], None] | None = None,
 ) -> Choice:
     """Cross-fit every setting, refine the best one's ridges view by view, and learn its eigenvalues.
@@ -117,7 +119,6 @@ def choose(
         candidates: lifted views.
         preset: ridges and powers to try, and whether eigenvalues are learned.
         n_components: directions to keep.
-        folds: K.
         progress: called with how many settings are done.
     """
     tried: list[Tried] = []
@@ -139,9 +140,11 @@ def choose(
             moved = (*common[:view], common[view] * factor, *common[view + 1 :])
             tried += _scored(best, moved, preset.powers, n_components)
         leader = max(tried, key=lambda one: one.score)
-    found = [held_out(fold, leader.ridges, n_components) for fold in best.folds]
-    ridge = preset.ridges[0] if len(preset.ridges) == 1 else _PLAIN
-    plain = [held_out(fold, (ridge,) * len(best.lifts), n_components) for fold in best.folds[:folds]]
+    found = tuple(held_out(fold, leader.ridges, n_components) for fold in best.folds)
+    cross_fitted = plain = found[: best.partition]
+    if len(preset.ridges) > 1:
+        ridges = (_PLAIN,) * len(best.lifts)
+        plain = tuple(held_out(fold, ridges, n_components) for fold in best.folds[: best.partition])
     learned, evidence = SpectralFilter.anchor(leader.power), None
     if preset.learned:
         learned, evidence = learn_filter(found, leader.power)
@@ -152,8 +155,8 @@ def choose(
         spectral_filter=learned,
         tried=tuple(tried),
         evidence=evidence,
-        cross_fitted=tuple(found[:folds]),
-        plain=tuple(plain),
+        cross_fitted=cross_fitted,
+        plain=plain,
     )
 
 
@@ -165,7 +168,7 @@ def _scored(
     for power in powers:
         weights = SpectralFilter.anchor(power)
         scores = [weighted_score(one, weights(one.correlations)) for one in found]
-        yield Tried(candidate.gamma, ridges, power, sum(scores) / len(scores))
+        yield Tried(candidate.gamma, ridges, power, sum(scores) / len(scores) if scores else math.nan)
 
 
 def _lift(x: Float[Tensor, "n d"], blocks: Sequence[int], gamma: float | None, rank: int) -> Lift:

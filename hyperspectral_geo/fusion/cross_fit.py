@@ -67,27 +67,36 @@ def cross_folds(
 ) -> tuple[Moments, list[Fold]]:
     """Moments of all rows, and the folds of the complete ones; rows that lack a view are outside every fold.
 
-    Moments of the rows outside are those of all less those inside, so that K folds cost one pass over the data.
+    Moments of all rows are the sum over the folds, those outside a fold are all less those inside: one pass over the
+    data serves K folds.
 
     Args:
         views: lifted features. A lift whose anchors are the rows themselves may be fitted to all of them: the
             directions that only rows inside a fold span have no variance outside it, and are left out.
         present: which rows a view has.
         complete: which rows have all views.
-        folds: K.
+        folds: K, or 0 for none.
         seed: of the shuffle; few rows are shuffled and split several times.
         most: rows of a fold that are kept for judging.
     """
+    if not folds:
+        return Moments.of(views, present=present), []
     rows = complete.nonzero()[:, 0]
-    whole = Moments.of(views, present=present)
-    found = []
-    for partition in range(max(1, min(4, math.ceil(_ENOUGH / len(rows))))):
-        order = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed + 7919 * partition))]
-        for part in order.tensor_split(folds):
-            inside = [view[part] for view in views]
-            outside = whole - Moments.of(inside, shifts=whole.shifts)
-            found.append(Fold.of(outside, [view[:most] for view in inside]))
-    return whole, found
+    parts, insides = [], []
+    for number in range(max(1, min(4, math.ceil(_ENOUGH / len(rows))))):
+        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed + 7919 * number))
+        for part in rows[order].tensor_split(folds):
+            shifts = insides[0].shifts if insides else None
+            parts.append(part)
+            insides.append(Moments.of([view[part] for view in views], shifts=shifts))
+    others = ~complete
+    masks = [None if mask is None else mask[others] for mask in present]
+    rest = Moments.of([view[others] for view in views], present=masks, shifts=insides[0].shifts)
+    whole = sum(insides[:folds], rest)
+    return whole, [
+        Fold.of(whole - inside, [view[part[:most]] for view in views])
+        for part, inside in zip(parts, insides, strict=True)
+    ]
 
 
 def held_out(fold: Fold, ridges: Sequence[float], n_components: int | None) -> HeldOut:

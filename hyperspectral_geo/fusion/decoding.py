@@ -32,12 +32,13 @@ def decoders_of_rows(
 ) -> Decoders:
     """Least squares on the leading ``shared`` coordinates, over the rows that have both views."""
     views = range(len(rows))
+    leading = JointBasis(basis.means, tuple(part[:, :shared] for part in basis.weights), basis.correlations[:shared])
     squares = {pair: torch.zeros(shared, shared, dtype=torch.float64) for pair in product(views, views)}
     products = {(u, v): torch.zeros(shared, rows[v].shape[1], dtype=torch.float64) for u, v in squares}
     means = [(x if mask is None else x[mask]).double().mean(0) for x, mask in zip(rows, present, strict=True)]
     for start in range(0, len(rows[0]), _ROWS):
         block = slice(start, start + _ROWS)
-        codes = [basis.coordinates(v, lifts[v](rows[v][block]))[:, :shared] for v in views]
+        codes = [leading.coordinates(v, lifts[v](rows[v][block])) for v in views]
         for v, mask in enumerate(present):
             if mask is not None:
                 codes[v] = codes[v] * mask[block, None]

@@ -88,9 +88,12 @@ def joint_space(
     *,
     ridges: Sequence[float],
     n_components: int | None,
-    shared: int,
+    shared: int | None,
 ) -> JointSpace:
-    """Join all rows with settings that are chosen; decoders and means of features are to be added."""
+    """Join all rows with settings that are chosen; decoders and means of features are to be added.
+
+    ``shared=None`` counts all directions as shared.
+    """
     bases = [view_basis(moments, view) for view in range(len(lifts))]
     basis = join(bases, principal_covariances(moments, bases), ridges=ridges, n_components=n_components)
     return JointSpace(
@@ -101,7 +104,7 @@ def joint_space(
         residuals=tuple(_whitener(base, ridge) for base, ridge in zip(bases, ridges, strict=True)),
         decoders={},
         feature_means=(),
-        shared=min(shared, len(basis.correlations)),
+        shared=len(basis.correlations) if shared is None else min(shared, len(basis.correlations)),
     )
 
 

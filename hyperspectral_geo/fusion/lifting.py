@@ -84,7 +84,7 @@ class KernelLift:
 
     @classmethod
     def fitted(
-        cls, x: Float[Tensor, "n d"], *, gamma: float, blocks: Sequence[int] = (), most: int = 2000, rank: int = 400
+        cls, x: Float[Tensor, "n d"], *, gamma: float, blocks: Sequence[int] = (), most: int = 2000, rank: int = 1000
     ) -> KernelLift:
         """Anchors are all samples, or ``most`` of them at equal steps; r is at most ``rank``.
 

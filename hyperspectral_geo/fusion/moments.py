@@ -12,12 +12,16 @@ from torch import Tensor
 
 __all__ = ["Moments"]
 
-_ROWS = 8192  # of a block: its float64 copy stays small beside the data
+_ROWS = 2048  # of a block, whose float64 copy stays in the cache
+_COLUMNS = 256  # of a strip of the products of a view with itself, of which the upper half is made
 
 
 @dataclass
 class _Sums:
-    """Count, sums and sum of products x yᵀ over the rows that both views have, of samples less their shifts."""
+    """Count, sums and sum of products x yᵀ over the rows that both views have, of samples less their shifts.
+
+    Of a view with itself, the products below the diagonal's strips are left out.
+    """
 
     count: int
     x: Float[Tensor, " dx"]
@@ -40,8 +44,14 @@ class _Sums:
             if has_x is not has_y:
                 x, y = x * both[:, None], y * both[:, None]
         self.x += x.sum(0)
-        self.y += y.sum(0)
-        self.products.addmm_(x.T, y)
+        if x is not y:
+            self.y += y.sum(0)
+            self.products.addmm_(x.T, y)
+            return
+        self.y.copy_(self.x)
+        for left in range(0, x.shape[1], _COLUMNS):
+            strip = x[:, left : left + _COLUMNS]
+            self.products[left : left + _COLUMNS, left:].addmm_(strip.T, x[:, left:])
 
     def covariance(self) -> Float[Tensor, "dx dy"]:
         """Mean of (x − x̄)(y − ȳ)ᵀ over the common rows."""
@@ -92,13 +102,18 @@ class Moments:
         """
         masks = [None] * len(views) if present is None else list(present)
         if shifts is None:
-            shifts = [
-                (view if mask is None else view[mask]).double().mean(0) for view, mask in zip(views, masks, strict=True)
-            ]
+            shifts = [_mean(view if mask is None else view[mask]) for view, mask in zip(views, masks, strict=True)]
         moments = cls.nothing(shifts)
+        buffers = [
+            torch.empty(min(_ROWS, len(view)), len(shift), dtype=shift.dtype)
+            for view, shift in zip(views, shifts, strict=True)
+        ]
         for start in range(0, len(views[0]), _ROWS):
             block = slice(start, start + _ROWS)
-            shifted = [view[block].double() - shift for view, shift in zip(views, shifts, strict=True)]
+            shifted = [
+                buffer[: len(view[block])].copy_(view[block]).sub_(shift)
+                for view, shift, buffer in zip(views, shifts, buffers, strict=True)
+            ]
             for rows, mask in zip(shifted, masks, strict=True):
                 if mask is not None:
                     rows[~mask[block]] = 0.0
@@ -146,4 +161,12 @@ class Moments:
         if u > v:
             return self.covariance(v, u).T
         found = self.sums[u, v].covariance()
-        return (found + found.T) / 2 if u == v else found
+        return found.triu() + found.triu(1).T if u == v else found
+
+
+def _mean(x: Tensor) -> Float[Tensor, " d"]:
+    """In float64, a block at a time: a float64 copy of all rows would double the memory."""
+    total = torch.zeros(x.shape[1], dtype=torch.float64)
+    for rows in x.split(_ROWS):
+        total += rows.double().sum(0)
+    return total / max(1, len(x))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 __all__ = ["PRESETS", "Preset"]
 
 _RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
+_POWERS = (0.0, 0.5, 1.0, 2.0)
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,16 @@ class Preset:
     learned: bool = False
     anchors: bool = False
 
+    @property
+    def fixed(self) -> bool:
+        """Whether there is nothing to choose."""
+        return not self.learned and len(self.gammas) == len(self.ridges) == len(self.powers) == 1
+
 
 PRESETS = {
-    "spectral": Preset(gammas=(None, 0.5, 1.0, 3.0), powers=(0.0, 0.5, 1.0), learned=True),
-    "kernel": Preset(gammas=(0.5, 1.0, 3.0), powers=(0.0, 0.5, 1.0), learned=True),
-    "linear": Preset(powers=(0.0, 0.5, 1.0), learned=True),
+    "spectral": Preset(gammas=(None, 0.5, 1.0, 3.0), powers=_POWERS, learned=True),
+    "kernel": Preset(gammas=(0.5, 1.0, 3.0), powers=_POWERS, learned=True),
+    "linear": Preset(powers=_POWERS, learned=True),
     "rcca": Preset(),
     "gcca": Preset(),
     "csa": Preset(powers=(0.5,)),

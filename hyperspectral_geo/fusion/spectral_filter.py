@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -114,24 +116,25 @@ def _fewer(found: HeldOut) -> HeldOut:
 def _fitted(
     found: Sequence[HeldOut], anchor: SpectralFilter, steps: int, *, free: bool = True
 ) -> tuple[SpectralFilter, Tensor]:
-    heights = torch.zeros_like(anchor.heights, requires_grad=free)
-    log_tau = torch.tensor(-2.0, dtype=heights.dtype, requires_grad=True)
+    from scipy.optimize import minimize
+
     pairs = sum(len(one.coordinates[0]) for one in found)
-    optimizer = torch.optim.LBFGS(
-        [heights, log_tau] if free else [log_tau], max_iter=steps, line_search_fn="strong_wolfe"
-    )
+    start = np.append(np.zeros(len(anchor.heights) if free else 0), -2.0)  # heights, and the temperature's logarithm
 
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        now = SpectralFilter(anchor.power, anchor.knots, heights)
-        loss = sum((_losses(one, now, log_tau.exp()).sum() for one in found), heights.new_zeros(()))
-        loss = (loss + heights.square().sum() / 2) / pairs
-        loss.backward()
-        return loss
+    def loss_and_slope(numbers: np.ndarray) -> tuple[float, np.ndarray]:
+        point = torch.from_numpy(numbers).requires_grad_()
+        with torch.enable_grad():
+            heights, tau = point[:-1], point[-1].exp()
+            now = SpectralFilter(anchor.power, anchor.knots, heights) if free else anchor
+            loss = torch.stack([_losses(one, now, tau).sum() for one in found]).sum()
+            loss = (loss + heights.square().sum() / 2) / pairs
+            loss.backward()
+        assert point.grad is not None
+        return float(loss.detach()), point.grad.numpy()
 
-    with torch.enable_grad():
-        optimizer.step(closure)  # pyright: ignore[reportArgumentType]
-    return SpectralFilter(anchor.power, anchor.knots, heights.detach()), log_tau.detach().exp()
+    best = minimize(loss_and_slope, start, jac=True, method="L-BFGS-B", options={"maxiter": steps}).x
+    heights = torch.from_numpy(best[:-1]) if free else anchor.heights
+    return SpectralFilter(anchor.power, anchor.knots, heights), torch.tensor(math.exp(best[-1]))
 
 
 def _losses(found: HeldOut, weights: SpectralFilter, tau: Tensor) -> Float[Tensor, " m"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -16,14 +16,14 @@ from torch import Tensor
 
 from hyperspectral_geo.fusion.alignment import check_count
 from hyperspectral_geo.fusion.anchor_space import anchor_space
-from hyperspectral_geo.fusion.choice import Candidate, Choice, choose, lifted_candidates
-from hyperspectral_geo.fusion.decoding import decoders_of_moments, decoders_of_rows
+from hyperspectral_geo.fusion.choice import Candidate, Choice, lifted_candidates
 from hyperspectral_geo.fusion.estimator import Estimator
 from hyperspectral_geo.fusion.explanation import Explanation, explanation
-from hyperspectral_geo.fusion.joint_space import JointSpace, joint_space
+from hyperspectral_geo.fusion.fitting import Progress, fit_space, with_decoders
+from hyperspectral_geo.fusion.joint_space import JointSpace
 from hyperspectral_geo.fusion.presets import PRESETS, Preset
 from hyperspectral_geo.fusion.retrieval import csls, recall_at_k
-from hyperspectral_geo.fusion.shared_evidence import SharedEvidence, shared_evidence
+from hyperspectral_geo.fusion.shared_evidence import SharedEvidence
 from hyperspectral_geo.fusion.streaming import streamed_candidate
 from hyperspectral_geo.fusion.views import as_samples, as_views
 
@@ -52,14 +52,16 @@ class SubspaceFusion(Estimator):
         ridge: in units of a view's mean variance, for all views; ``None`` chooses it.
         folds: of the cross-fitting; at least two pairs go in each, so few pairs mean fewer folds.
         significance: the joint space is empty, with a ``NothingShared`` warning, if shuffled rows agree as well as the
-            true ones with a greater probability than this; ``None`` keeps it whatever the test says.
+            true ones with a greater probability than this; 1.0 keeps it whatever the test says, and ``None`` does
+            without the test, which leaves nothing to ``explain`` and counts all directions as shared.
         rank: directions of a kernel lift.
         seed: of folds and permutations.
 
     Attributes:
         space_: what was fitted, a ``JointSpace``.
         choice_: the settings that were tried, with their scores, or ``None`` for ``"asif"``.
-        evidence_: held-out correlations and the permutation test, or ``None`` for ``"asif"``.
+        evidence_: held-out correlations and the permutation test, or ``None`` for ``"asif"`` and where none was asked
+            for.
 
     References:
         Hotelling 1936; Björck and Golub 1973; Kettenring 1971; Vinod 1976; Li, Ravi, Johnson and Wang, "CSA:
@@ -87,15 +89,13 @@ class SubspaceFusion(Estimator):
         ridge: float | None = None,
         folds: int = 5,
         significance: float | None = 0.01,
-        rank: int = 400,
+        rank: int = 1000,
         seed: int = 0,
     ) -> None:
         self.n_components, self.method, self.ridge, self.folds = n_components, method, ridge, folds
         self.significance, self.rank, self.seed = significance, rank, seed
 
-    def fit(
-        self, views: Sequence[Any], y: None = None, *, progress: Callable[[int, int], None] | None = None
-    ) -> SubspaceFusion:
+    def fit(self, views: Sequence[Any], y: None = None, *, progress: Progress = None) -> SubspaceFusion:
         """Fit on views whose rows i belong together.
 
         Args:
@@ -117,22 +117,13 @@ class SubspaceFusion(Estimator):
         if preset.anchors:
             self.space_, self.choice_, self.evidence_ = anchor_space(given, seed=self.seed), None, None
             return self
-        folds = max(2, min(self.folds, pairs // 2))
+        folds = 0 if preset.fixed and self.significance is None else max(2, min(self.folds, pairs // 2))
         candidates = lifted_candidates(given, preset.gammas, folds=folds, seed=self.seed, rank=self.rank)
-        space = self._joined(candidates, given.blocks, folds, progress)
-        self.space_ = replace(
-            space,
-            decoders=decoders_of_rows(space.basis, space.lifts, given.rows, given.present, shared=space.shared),
-            feature_means=tuple(
-                (x if mask is None else x[mask]).double().mean(0)
-                for x, mask in zip(given.rows, given.present, strict=True)
-            ),
-        )
+        space = self._fitted(candidates, given.blocks, preset, progress)
+        self.space_ = space if space.decoders else with_decoders(space, given)
         return self
 
-    def fit_batches(
-        self, batches: Iterable[Sequence[Any]], *, progress: Callable[[int, int], None] | None = None
-    ) -> SubspaceFusion:
+    def fit_batches(self, batches: Iterable[Sequence[Any]], *, progress: Progress = None) -> SubspaceFusion:
         """Fit on views that come in batches, in one pass and constant memory; lifts are linear.
 
         Args:
@@ -147,14 +138,7 @@ class SubspaceFusion(Estimator):
         if None not in preset.gammas or preset.anchors:
             raise ValueError(f"method: expected one with linear lifts for batches, got {self.method!r}; pass 'linear'")
         candidate, blocks = streamed_candidate(batches, folds=self.folds)
-        preset = replace(preset, gammas=(None,))
-        space = self._joined([candidate], blocks, self.folds, progress, preset)
-        moments = candidate.moments
-        self.space_ = replace(
-            space,
-            decoders=decoders_of_moments(space.basis, moments, shared=space.shared),
-            feature_means=tuple(moments.mean(view) for view in range(len(blocks))),
-        )
+        self.space_ = self._fitted([candidate], blocks, replace(preset, gammas=(None,)), progress)
         return self
 
     def encode(self, view: int, x: Any) -> Float[Tensor, "n k"]:
@@ -224,8 +208,8 @@ class SubspaceFusion(Estimator):
         self.require_fitted()
         if self.choice_ is None or self.evidence_ is None:
             raise ValueError(
-                f"explain: expected a fusion that fit has just made, got one from a file, which keeps no evidence, or "
-                f"of a method without directions ({self.method!r}); call fit"
+                f"explain: expected a fusion that fit has just made and tested, got one from a file, which keeps no "
+                f"evidence, one with significance=None, or of a method without directions ({self.method!r}); call fit"
             )
         return explanation(self.space_, self.choice_.moments, self.evidence_)
 
@@ -247,40 +231,27 @@ class SubspaceFusion(Estimator):
         preset = PRESETS[self.method]
         return preset if self.ridge is None else replace(preset, ridges=(float(self.ridge),))
 
-    def _joined(
-        self,
-        candidates: Iterable[Candidate],
-        blocks: tuple[tuple[int, ...], ...],
-        folds: int,
-        progress: Callable[[int, int], None] | None,
-        preset: Preset | None = None,
+    def _fitted(
+        self, candidates: Iterable[Candidate], blocks: tuple[tuple[int, ...], ...], preset: Preset, progress: Progress
     ) -> JointSpace:
-        """Choose among candidates, test whether anything is shared, and join all rows."""
-        preset = preset or self._preset()
-        total = len(preset.gammas) * len(preset.ridges) * len(preset.powers)
-        told = None if progress is None else lambda done: progress(done, total)
-        choice = choose(candidates, preset, n_components=self.n_components, folds=folds, progress=told)
-        # tested where nothing was chosen by the same pairs, but for the lift, which Bonferroni's factor pays for
-        p_value = min(1.0, len(preset.gammas) * shared_evidence(choice.plain, seed=self.seed).p_value)
-        self.choice_ = choice
-        self.evidence_ = replace(shared_evidence(choice.cross_fitted, seed=self.seed), p_value=p_value)
-        nothing = self.significance is not None and p_value > self.significance
-        if nothing:
+        fitted = fit_space(
+            candidates,
+            preset,
+            blocks,
+            n_components=self.n_components,
+            significance=self.significance,
+            seed=self.seed,
+            progress=progress,
+        )
+        self.choice_, self.evidence_ = fitted.choice, fitted.evidence
+        if fitted.evidence is not None and not len(fitted.space):
             warnings.warn(
-                f"the views agree no more than shuffled ones (p = {p_value:.3f}): the joint space is empty; pass more "
-                "pairs, or significance=None to keep it",
+                f"the views agree no more than shuffled ones (p = {fitted.evidence.p_value:.3f}): the joint space is "
+                "empty; pass more pairs, or significance=1.0 to keep it",
                 NothingShared,
                 stacklevel=3,
             )
-        return joint_space(
-            blocks,
-            choice.lifts,
-            choice.moments,
-            choice.spectral_filter,
-            ridges=choice.ridges,
-            n_components=0 if nothing else self.n_components,
-            shared=self.evidence_.count,
-        )
+        return fitted.space
 
     def _space(self, view: int) -> JointSpace:
         self.require_fitted()
