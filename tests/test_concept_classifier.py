@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from hyperspectral_geo.fusion.concept import concept_module
-from hyperspectral_geo.fusion.concept_background import Background
-from hyperspectral_geo.fusion.concept_classifier import ConceptClassifier
-from hyperspectral_geo.fusion.concept_measures import cross_concept_cosine, linear_factors
-from hyperspectral_geo.fusion.concept_weights import concept_weights
+from hyperspectral_geo.fusion.concepts.background import Background
+from hyperspectral_geo.fusion.concepts.classifier import ConceptClassifier
+from hyperspectral_geo.fusion.concepts.concept_module import concept_module
+from hyperspectral_geo.fusion.concepts.measures import cross_concept_cosine, linear_factors
+from hyperspectral_geo.fusion.concepts.weights import concept_weights
 
 D = torch.float64
 NAMES = np.array(["cat", "dog", "fox"])

@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 from hyperspectral_geo.fusion.array_input import class_labels, like_input, sample_matrix
-from hyperspectral_geo.fusion.concept_classifier import ConceptClassifier
+from hyperspectral_geo.fusion.concepts.classifier import ConceptClassifier
 from hyperspectral_geo.fusion.estimator import Estimator
 
 
@@ -139,7 +139,7 @@ def test_it_works_without_scikit_learn() -> None:
 import sys
 sys.modules["sklearn"] = None
 import numpy as np
-from hyperspectral_geo.fusion.concept_classifier import ConceptClassifier
+from hyperspectral_geo.fusion.concepts.classifier import ConceptClassifier
 x = np.random.default_rng(0).normal(size=(30, 4)) + 5 * np.eye(4)[np.arange(30) % 3]
 assert ConceptClassifier().fit(x, np.arange(30) % 3).score(x, np.arange(30) % 3) > 0.9
 try:

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 from sklearn.decomposition import PCA
 
-from hyperspectral_geo.fusion.concept import ConceptModule, concept_module
-from hyperspectral_geo.fusion.concept_algebra import compose, difference, intersection, union
-from hyperspectral_geo.fusion.concept_background import Background
-from hyperspectral_geo.fusion.concept_file import load_concepts, save_concepts
+from hyperspectral_geo.fusion.concepts.algebra import compose, difference, intersection, union
+from hyperspectral_geo.fusion.concepts.background import Background
+from hyperspectral_geo.fusion.concepts.concept_file import load_concepts, save_concepts
+from hyperspectral_geo.fusion.concepts.concept_module import ConceptModule, concept_module
 
 D = torch.float64
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from hyperspectral_geo.fusion.distillation import distill
-from hyperspectral_geo.fusion.layer_truncation import ThinLayers, truncate_layers
+from hyperspectral_geo.fusion.light.distillation import distill
+from hyperspectral_geo.fusion.light.layer_truncation import ThinLayers, truncate_layers
 
 
 def inputs(rows: int = 80, d: int = 8, *, spread: float = 0.6) -> torch.Tensor:

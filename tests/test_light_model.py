@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from hyperspectral_geo.fusion.light_model import LightModel
-from hyperspectral_geo.fusion.selection import select
+from hyperspectral_geo.fusion.light.light_model import LightModel
+from hyperspectral_geo.fusion.light.selection import select
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from hyperspectral_geo.benchmarks.table import Row
 from hyperspectral_geo.data import load_wordnet
-from hyperspectral_geo.fusion.concept import ConceptModule, concept_module
-from hyperspectral_geo.fusion.concept_algebra import compose
-from hyperspectral_geo.fusion.concept_background import Background
-from hyperspectral_geo.fusion.concept_weights import concept_weights
+from hyperspectral_geo.fusion.concepts.algebra import compose
+from hyperspectral_geo.fusion.concepts.background import Background
+from hyperspectral_geo.fusion.concepts.concept_module import ConceptModule, concept_module
+from hyperspectral_geo.fusion.concepts.weights import concept_weights
 from hyperspectral_geo.hyperbolic import HopGraph, bfs
 
 __all__ = ["NounHops", "unseen_rows"]

@@ -17,10 +17,10 @@ from hyperspectral_geo.benchmarks.concept_peers import peers
 from hyperspectral_geo.benchmarks.concept_unseen import unseen_rows
 from hyperspectral_geo.benchmarks.table import BenchTable, Row, environment
 from hyperspectral_geo.data import load_emoji, shared_data_path
-from hyperspectral_geo.fusion.concept import concept_module
-from hyperspectral_geo.fusion.concept_background import Background
-from hyperspectral_geo.fusion.concept_classifier import ConceptClassifier
-from hyperspectral_geo.fusion.concept_measures import cross_concept_cosine, linear_factors
+from hyperspectral_geo.fusion.concepts.background import Background
+from hyperspectral_geo.fusion.concepts.classifier import ConceptClassifier
+from hyperspectral_geo.fusion.concepts.concept_module import concept_module
+from hyperspectral_geo.fusion.concepts.measures import cross_concept_cosine, linear_factors
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -15,7 +15,7 @@ from hyperspectral_geo.benchmarks.network_cut import measure_cut
 from hyperspectral_geo.benchmarks.table import BenchTable, Row, environment
 from hyperspectral_geo.benchmarks.timing import one_thread
 from hyperspectral_geo.data import load_emoji
-from hyperspectral_geo.fusion.selection import select
+from hyperspectral_geo.fusion.light.selection import select
 from hyperspectral_geo.plotting.dimension_curve import dimension_curve
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from hyperspectral_geo.benchmarks.table import BenchTable, Row
 from hyperspectral_geo.benchmarks.timing import compare
 from hyperspectral_geo.data import EmojiPairs, load_emoji, shared_data_path
-from hyperspectral_geo.fusion.distillation import distill
-from hyperspectral_geo.fusion.layer_truncation import truncate_layers
-from hyperspectral_geo.fusion.selection import select
-from hyperspectral_geo.fusion.task_subspace import TaskSubspace
+from hyperspectral_geo.fusion.light.distillation import distill
+from hyperspectral_geo.fusion.light.layer_truncation import truncate_layers
+from hyperspectral_geo.fusion.light.selection import select
+from hyperspectral_geo.fusion.light.task_subspace import TaskSubspace
 
 __all__ = ["measure_cut"]
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from hyperspectral_geo.fusion.alignment import CanonicalDirections, rcca
-from hyperspectral_geo.fusion.concept import ConceptModule, concept_module
-from hyperspectral_geo.fusion.concept_algebra import compose, difference, intersection, union
-from hyperspectral_geo.fusion.concept_background import Background
-from hyperspectral_geo.fusion.concept_classifier import ConceptClassifier
-from hyperspectral_geo.fusion.concept_file import load_concepts, save_concepts
-from hyperspectral_geo.fusion.concept_measures import LinearFactors, cross_concept_cosine, linear_factors
-from hyperspectral_geo.fusion.concept_use import ConceptUse
-from hyperspectral_geo.fusion.concept_weights import NameDistance, concept_weights
-from hyperspectral_geo.fusion.distillation import distill
+from hyperspectral_geo.fusion.concepts.algebra import compose, difference, intersection, union
+from hyperspectral_geo.fusion.concepts.background import Background
+from hyperspectral_geo.fusion.concepts.classifier import ConceptClassifier
+from hyperspectral_geo.fusion.concepts.concept_file import load_concepts, save_concepts
+from hyperspectral_geo.fusion.concepts.concept_module import ConceptModule, concept_module
+from hyperspectral_geo.fusion.concepts.concept_use import ConceptUse
+from hyperspectral_geo.fusion.concepts.measures import LinearFactors, cross_concept_cosine, linear_factors
+from hyperspectral_geo.fusion.concepts.weights import NameDistance, concept_weights
 from hyperspectral_geo.fusion.explanation import Explanation
 from hyperspectral_geo.fusion.joint_basis import JointBasis, ViewBasis, join, principal_covariances, view_basis
 from hyperspectral_geo.fusion.joint_space import JointSpace
-from hyperspectral_geo.fusion.layer_truncation import Truncation, truncate_layers
-from hyperspectral_geo.fusion.light_model import LightModel
+from hyperspectral_geo.fusion.light.distillation import distill
+from hyperspectral_geo.fusion.light.layer_truncation import Truncation, truncate_layers
+from hyperspectral_geo.fusion.light.light_model import LightModel
+from hyperspectral_geo.fusion.light.selection import select, select_by_text, select_from_concepts
+from hyperspectral_geo.fusion.light.subspace_selector import SubspaceSelector
+from hyperspectral_geo.fusion.light.task_subspace import TaskSubspace
 from hyperspectral_geo.fusion.moments import Moments
 from hyperspectral_geo.fusion.presets import PRESETS
 from hyperspectral_geo.fusion.retrieval import (
@@ -27,10 +30,7 @@ from hyperspectral_geo.fusion.retrieval import (
     ranks,
     recall_at_k,
 )
-from hyperspectral_geo.fusion.selection import select, select_by_text, select_from_concepts
 from hyperspectral_geo.fusion.subspace_fusion import NothingShared, SubspaceFusion
-from hyperspectral_geo.fusion.subspace_selector import SubspaceSelector
-from hyperspectral_geo.fusion.task_subspace import TaskSubspace
 
 __all__ = [
     "SubspaceFusion",

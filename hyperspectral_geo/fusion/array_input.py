@@ -10,9 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hyperspectral_geo.fusion.estimator import Estimator, sklearn_class
 from hyperspectral_geo.validation import require_finite
-
-from .estimator import Estimator, sklearn_class
 
 __all__ = ["class_labels", "like_input", "sample_matrix"]
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .concept import ConceptModule
+from hyperspectral_geo.fusion.concepts.concept_module import ConceptModule
 
 __all__ = ["ConceptUse", "concept_use"]
 

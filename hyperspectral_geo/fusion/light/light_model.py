@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hyperspectral_geo.atomic_write import write_atomically
-from hyperspectral_geo.fusion.task_subspace import TaskSubspace
+from hyperspectral_geo.fusion.light.task_subspace import TaskSubspace
 from hyperspectral_geo.spectral.storage import read_tensors, write_tensors
 
 __all__ = ["LightModel"]

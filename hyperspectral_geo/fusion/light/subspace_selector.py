@@ -8,8 +8,8 @@ import numpy as np
 
 from hyperspectral_geo.fusion.array_input import class_labels, like_input, sample_matrix
 from hyperspectral_geo.fusion.estimator import Estimator
-from hyperspectral_geo.fusion.selection import select
-from hyperspectral_geo.fusion.task_subspace import TaskSubspace
+from hyperspectral_geo.fusion.light.selection import select
+from hyperspectral_geo.fusion.light.task_subspace import TaskSubspace
 
 __all__ = ["SubspaceSelector"]
 

@@ -15,10 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hyperspectral_geo.fusion.concepts.concept_module import ConceptModule, require_one_space
 from hyperspectral_geo.linalg import symmetrize
 from hyperspectral_geo.validation import resolve_weights
-
-from .concept import ConceptModule, require_one_space
 
 __all__ = ["compose", "difference", "intersection", "union"]
 

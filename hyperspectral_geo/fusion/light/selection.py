@@ -11,8 +11,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hyperspectral_geo.fusion.alignment import check_count, check_samples
-from hyperspectral_geo.fusion.discriminant import ClassMoments, choose, class_moments, continued, noise_edge, solve
-from hyperspectral_geo.fusion.task_subspace import TaskSubspace
+from hyperspectral_geo.fusion.light.discriminant import (
+    ClassMoments,
+    choose,
+    class_moments,
+    continued,
+    noise_edge,
+    solve,
+)
+from hyperspectral_geo.fusion.light.task_subspace import TaskSubspace
 from hyperspectral_geo.validation import resolve_weights
 
 __all__ = ["Concept", "select", "select_by_text", "select_from_concepts"]

@@ -11,9 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from hyperspectral_geo.fusion.alignment import check_samples
 from hyperspectral_geo.linalg import core_dtype
-
-from .alignment import check_samples
 
 __all__ = ["Background"]
 

@@ -12,9 +12,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from hyperspectral_geo.atomic_write import write_atomically
+from hyperspectral_geo.fusion.concepts.concept_module import ConceptModule
 from hyperspectral_geo.tensor_file import TensorFile, parse_json, refuse_plainly
-
-from .concept import ConceptModule
 
 __all__ = ["load_concepts", "save_concepts"]
 

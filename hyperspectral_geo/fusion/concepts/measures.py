@@ -11,12 +11,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from hyperspectral_geo.fusion.alignment import check_samples
+from hyperspectral_geo.fusion.concepts.background import row_spectrum
 from hyperspectral_geo.linalg import core_dtype
 from hyperspectral_geo.spectral.truncate import rank_by_energy
 from hyperspectral_geo.validation import require_finite, require_floating
-
-from .alignment import check_samples
-from .concept_background import row_spectrum
 
 __all__ = ["LinearFactors", "cross_concept_cosine", "linear_factors"]
 

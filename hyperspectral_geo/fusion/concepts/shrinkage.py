@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .concept import ConceptModule, concept_module
-from .concept_background import Background, group_means, row_spectrum
+from hyperspectral_geo.fusion.concepts.background import Background, group_means, row_spectrum
+from hyperspectral_geo.fusion.concepts.concept_module import ConceptModule, concept_module
 
 __all__ = ["ConceptShrinkage", "choose_shrinkage"]
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hyperspectral_geo.fusion.alignment import check_count
-from hyperspectral_geo.fusion.layer_truncation import ThinLayers
+from hyperspectral_geo.fusion.light.layer_truncation import ThinLayers
 from hyperspectral_geo.validation import require_finite, require_floating
 
 __all__ = ["Distillation", "distill"]

@@ -12,14 +12,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hyperspectral_geo.fusion.alignment import check_samples
+from hyperspectral_geo.fusion.concepts.background import Background, row_spectrum
 from hyperspectral_geo.linalg import core_dtype
 from hyperspectral_geo.manifolds import principal_angles
 from hyperspectral_geo.spectral import SpectralBasis
 from hyperspectral_geo.spectral.noise_edge import covariance_noise_edge
 from hyperspectral_geo.validation import require_finite, require_orthonormal
-
-from .alignment import check_samples
-from .concept_background import Background, row_spectrum
 
 __all__ = ["ConceptModule", "concept_module"]
 

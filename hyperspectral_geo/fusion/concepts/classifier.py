@@ -13,13 +13,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .alignment import check_count
-from .array_input import class_labels, like_input, sample_matrix
-from .concept import ConceptModule, require_one_space
-from .concept_background import Background
-from .concept_shrinkage import ConceptShrinkage, choose_shrinkage, learn_background, learn_concepts
-from .concept_use import ConceptUse, concept_use
-from .estimator import Estimator
+from hyperspectral_geo.fusion.alignment import check_count
+from hyperspectral_geo.fusion.array_input import class_labels, like_input, sample_matrix
+from hyperspectral_geo.fusion.concepts.background import Background
+from hyperspectral_geo.fusion.concepts.concept_module import ConceptModule, require_one_space
+from hyperspectral_geo.fusion.concepts.concept_use import ConceptUse, concept_use
+from hyperspectral_geo.fusion.concepts.shrinkage import (
+    ConceptShrinkage,
+    choose_shrinkage,
+    learn_background,
+    learn_concepts,
+)
+from hyperspectral_geo.fusion.estimator import Estimator
 
 __all__ = ["ConceptClassifier"]
 
