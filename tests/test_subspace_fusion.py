@@ -246,3 +246,45 @@ def test_a_fixed_method_without_a_test_joins_all_rows_and_nothing_else():
     assert model.space_.shared == len(model.space_) >= tested.space_.shared
     with pytest.raises(ValueError, match="significance=None"):
         model.explain()
+
+
+# rows that lack a view
+
+
+def lacking(view, rows):
+    out = view.clone()
+    out[rows] = torch.nan
+    return out
+
+
+def test_unpaired_rows_have_a_say_where_they_help():
+    """Few pairs of many features, whose covariance only the many unpaired rows can tell."""
+    generator = torch.Generator().manual_seed(1)
+    meaning = torch.randn(700, 8, generator=generator, dtype=torch.float64)
+    scales = torch.logspace(1.5, -1.5, 60, dtype=torch.float64)
+    views = []
+    for _ in range(2):
+        own = torch.randn(700, 60, generator=generator, dtype=torch.float64) * scales
+        views.append(own + meaning @ torch.randn(8, 60, generator=generator, dtype=torch.float64))
+    unpaired = slice(40, 500)
+    x, y = views[0][:500], lacking(views[1][:500], unpaired)
+    test = part(views, slice(500, 700))
+    options = {"method": "rcca", "significance": None}
+    given, without = SubspaceFusion(**options).fit([x, y]), SubspaceFusion(**options).fit([x[:40], y[:40]])
+    tried = given.choice_.tried
+    assert {one.unpaired for one in tried} == {True, False}
+    assert max(tried, key=lambda one: one.score).unpaired
+    assert given.score(test)["R@5"] > without.score(test)["R@5"] + 0.02
+
+
+def test_unpaired_rows_are_left_out_where_they_harm():
+    """Rows of another kind, which vary where pairs do not: the space is that of the pairs alone."""
+    x, y = related(120, 12, 10, noise=0.4)
+    strangers = 300 * torch.randn(200, 3, dtype=torch.float64) @ torch.randn(3, 12, dtype=torch.float64)
+    views = [torch.cat([x, strangers]), torch.cat([y, torch.full((200, 10), torch.nan, dtype=torch.float64)])]
+    options = {"method": "csa", "significance": None}
+    given, without = SubspaceFusion(**options).fit(views), SubspaceFusion(**options).fit([x, y])
+    assert not max(given.choice_.tried, key=lambda one: one.score).unpaired
+    assert torch.equal(given.encode(0, x), without.encode(0, x))
+    fixed = SubspaceFusion(method="rcca", ridge=1.0).fit(views)
+    assert {one.unpaired for one in fixed.choice_.tried} == {True}

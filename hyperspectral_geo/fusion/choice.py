@@ -29,12 +29,14 @@ class Tried:
 
     Attributes:
         gamma: of the kernel, ``None`` for linear.
+        unpaired: whether rows that lack a view had a say.
         ridges: one a view.
         power: p of ρ^p.
         score: mean over the folds; NaN where there was nothing to choose.
     """
 
     gamma: float | None
+    unpaired: bool
     ridges: tuple[float, ...]
     power: float
     score: float
@@ -46,13 +48,15 @@ class Candidate:
 
     Attributes:
         gamma: of the kernel, ``None`` for linear.
+        unpaired: whether rows that lack a view are in the moments and in what the lifts were fitted to.
         lifts: one a view.
-        moments: of all rows.
+        moments: of all rows that have a say.
         folds: the first ``partition`` of them partition the complete rows; none where nothing is to be chosen.
         partition: K.
     """
 
     gamma: float | None
+    unpaired: bool
     lifts: tuple[Lift, ...]
     moments: Moments
     folds: Sequence[Fold]
@@ -85,25 +89,28 @@ class Choice:
 
 
 def lifted_candidates(
-    views: Views, gammas: Sequence[float | None], *, folds: int, seed: int, rank: int
+    views: Views, gammas: Sequence[float | None], *, unpaired: Sequence[bool], folds: int, seed: int, rank: int
 ) -> Iterator[Candidate]:
     """One candidate a lift, made when it is asked for.
 
     Args:
         views: checked.
         gammas: of kernel lifts, ``None`` for the features as they are.
+        unpaired: whether rows that lack a view have a say; both ways where that is to be chosen. The folds, which are
+            of complete rows, are the same.
         folds: K, or 0 for none.
         seed: of the folds.
         rank: of kernel lifts.
     """
-    for gamma in gammas:
+    for everyone, gamma in product(unpaired, gammas):
+        some = views if everyone else views.paired()
         lifts = tuple(
             _lift(x if mask is None else x[mask], blocks, gamma, rank)
-            for x, mask, blocks in zip(views.rows, views.present, views.blocks, strict=True)
+            for x, mask, blocks in zip(some.rows, some.present, some.blocks, strict=True)
         )
-        rows = [lift(x) for lift, x in zip(lifts, views.rows, strict=True)]
-        moments, parts = cross_folds(rows, views.present, views.complete, folds=folds, seed=seed)
-        yield Candidate(gamma, lifts, moments, parts, folds)
+        rows = [lift(x) for lift, x in zip(lifts, some.rows, strict=True)]
+        moments, parts = cross_folds(rows, some.present, some.complete, folds=folds, seed=seed)
+        yield Candidate(gamma, everyone, lifts, moments, parts, folds)
 
 
 def choose(
@@ -168,7 +175,9 @@ def _scored(
     for power in powers:
         weights = SpectralFilter.anchor(power)
         scores = [weighted_score(one, weights(one.correlations)) for one in found]
-        yield Tried(candidate.gamma, ridges, power, sum(scores) / len(scores) if scores else math.nan)
+        yield Tried(
+            candidate.gamma, candidate.unpaired, ridges, power, sum(scores) / len(scores) if scores else math.nan
+        )
 
 
 def _lift(x: Float[Tensor, "n d"], blocks: Sequence[int], gamma: float | None, rank: int) -> Lift:

@@ -34,6 +34,7 @@ def fit_space(
     preset: Preset,
     blocks: tuple[tuple[int, ...], ...],
     *,
+    lifts: int = 1,
     n_components: int | None,
     significance: float | None,
     seed: int,
@@ -45,6 +46,7 @@ def fit_space(
         candidates: lifted views, with folds unless the preset is fixed and there is no test.
         preset: settings to choose among.
         blocks: widths of each view's blocks of features.
+        lifts: how many candidates there are.
         n_components: directions to keep.
         significance: the space is empty if the p-value is above; ``None`` for no test.
         seed: of the permutations.
@@ -53,14 +55,14 @@ def fit_space(
     Returns:
         The space has decoders where lifts leave the features as they are; else see ``with_decoders``.
     """
-    total = len(preset.gammas) * len(preset.ridges) * len(preset.powers)
+    total = lifts * len(preset.ridges) * len(preset.powers)
     told = None if progress is None else lambda done: progress(done, total)
     choice = choose(candidates, preset, n_components=n_components, progress=told)
     evidence = None
     if significance is not None:
-        # tested where nothing was chosen by the same pairs, but for the lift, which Bonferroni's factor pays for
+        # tested where nothing was chosen by the same pairs, but for the candidate, which Bonferroni's factor pays for
         evidence = shared_evidence(choice.plain, seed=seed)
-        p_value = min(1.0, len(preset.gammas) * evidence.p_value)
+        p_value = min(1.0, lifts * evidence.p_value)
         if choice.cross_fitted is not choice.plain:
             evidence = shared_evidence(choice.cross_fitted, seed=seed)
         evidence = replace(evidence, p_value=p_value)

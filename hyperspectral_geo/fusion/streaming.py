@@ -65,4 +65,4 @@ def streamed_candidate(
     total = sum(parts[1:], parts[0])
     found = [Fold.of(total - part, [torch.cat(x) for x in inside]) for part, inside in zip(parts, kept, strict=True)]
     lifts = tuple(LinearLift(total.mean(view)) for view in range(len(first.rows)))
-    return Candidate(None, lifts, total, found, folds), first.blocks
+    return Candidate(None, True, lifts, total, found, folds), first.blocks

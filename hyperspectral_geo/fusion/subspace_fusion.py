@@ -100,7 +100,8 @@ class SubspaceFusion(Estimator):
 
         Args:
             views: two or more arrays or tensors (n, d_v); a view may be a tuple of blocks of features. A row that is
-                NaN throughout is missing in that view, and still counts in the others.
+                NaN throughout is missing in that view; whether it still counts in the others, or only whole rows do,
+                is chosen with the rest (where nothing is chosen, it counts).
             y: ignored.
             progress: called with how many of how many settings are done.
 
@@ -118,8 +119,12 @@ class SubspaceFusion(Estimator):
             self.space_, self.choice_, self.evidence_ = anchor_space(given, seed=self.seed), None, None
             return self
         folds = 0 if preset.fixed and self.significance is None else max(2, min(self.folds, pairs // 2))
-        candidates = lifted_candidates(given, preset.gammas, folds=folds, seed=self.seed, rank=self.rank)
-        space = self._fitted(candidates, given.blocks, preset, progress)
+        unpaired = (True,) if preset.fixed or pairs == len(given.complete) else (True, False)
+        candidates = lifted_candidates(
+            given, preset.gammas, unpaired=unpaired, folds=folds, seed=self.seed, rank=self.rank
+        )
+        lifts = len(unpaired) * len(preset.gammas)
+        space = self._fitted(candidates, given.blocks, preset, progress, lifts=lifts)
         self.space_ = space if space.decoders else with_decoders(space, given)
         return self
 
@@ -232,12 +237,19 @@ class SubspaceFusion(Estimator):
         return preset if self.ridge is None else replace(preset, ridges=(float(self.ridge),))
 
     def _fitted(
-        self, candidates: Iterable[Candidate], blocks: tuple[tuple[int, ...], ...], preset: Preset, progress: Progress
+        self,
+        candidates: Iterable[Candidate],
+        blocks: tuple[tuple[int, ...], ...],
+        preset: Preset,
+        progress: Progress,
+        *,
+        lifts: int = 1,
     ) -> JointSpace:
         fitted = fit_space(
             candidates,
             preset,
             blocks,
+            lifts=lifts,
             n_components=self.n_components,
             significance=self.significance,
             seed=self.seed,

@@ -37,6 +37,11 @@ class Views:
                 found &= mask
         return found
 
+    def paired(self) -> Views:
+        """The complete rows alone."""
+        rows = self.complete
+        return Views(tuple(x[rows] for x in self.rows), (None,) * len(self.rows), self.blocks)
+
 
 def as_views(views: Sequence[Any], *, least: int = 2) -> Views:
     """Check and convert the views of ``fit``.
