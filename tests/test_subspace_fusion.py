@@ -14,6 +14,7 @@ from sklearn.base import clone
 from hyperspectral_geo.data import load_emoji
 from hyperspectral_geo.fusion import PRESETS, Moments, NothingShared, SubspaceFusion, rcca
 from hyperspectral_geo.fusion.decoding import decoders_of_moments, decoders_of_rows
+from hyperspectral_geo.fusion.lifting import KernelLift, LinearLift
 
 TRAIN = slice(0, 120)
 TEST = slice(120, 160)
@@ -35,7 +36,8 @@ def test_every_method_finds_partners_and_is_kept_by_its_file(method, tmp_path):
         loaded.explain()
     for view, x in enumerate(VIEWS):
         assert torch.equal(loaded.encode(view, x), fusion.encode(view, x))
-        assert torch.equal(loaded.novelty(view, x), fusion.novelty(view, x))
+        if method != "asif":
+            assert torch.equal(loaded.novelty(view, x), fusion.novelty(view, x))
     assert torch.equal(loaded.convert(VIEWS[0]), fusion.convert(VIEWS[0]))
     assert fusion.save(tmp_path / "again.safetensors").read_bytes() == (tmp_path / "fusion.safetensors").read_bytes()
 
@@ -74,8 +76,8 @@ def test_batches_give_what_all_rows_at_once_give():
     streamed = SubspaceFusion(method="rcca", ridge=0.2).fit_batches(batches)
     torch.testing.assert_close(streamed.similarity(*VIEWS), whole.similarity(*VIEWS), rtol=1e-8, atol=1e-9)
     moments = Moments.of(part(VIEWS, TRAIN))
-    by_moments = decoders_of_moments(streamed.space_.basis, moments, shared=3)
-    by_rows = decoders_of_rows(streamed.space_.basis, streamed.space_.lifts, part(VIEWS, TRAIN), [None] * 2, shared=3)
+    by_moments = decoders_of_moments(streamed.space_.basis, moments)
+    by_rows = decoders_of_rows(streamed.space_.basis, streamed.space_.lifts, part(VIEWS, TRAIN), [None] * 2)
     for pair, decoder in by_rows.items():
         torch.testing.assert_close(by_moments[pair], decoder, rtol=1e-7, atol=1e-8)
     with pytest.raises(ValueError, match="batch 1: expected features"):
@@ -151,6 +153,22 @@ def test_novelty_is_low_inside_and_high_outside():
     generator = torch.Generator().manual_seed(0)
     outside = inside.mean(0) + 30 * torch.randn(100, 10, generator=generator, dtype=torch.float64)
     assert float(fusion.novelty(0, inside).median()) < 0.2 < 0.6 < float(fusion.novelty(0, outside).median())
+    with pytest.raises(ValueError, match="joins subspaces, got 'asif'"):
+        SubspaceFusion(method="asif").fit(VIEWS).novelty(0, VIEWS[0])
+
+
+def test_what_a_lift_loses_counts_as_new():
+    x = related(8, 10, 8)[0]
+    away = x.mean(0) - 5 * (x - x.mean(0)) + torch.linspace(0, 9, 10, dtype=torch.float64)
+    turned = LinearLift.fitted(x, blocks=(4, 6))
+    scaled = (away - turned.mean) * turned.scales
+    torch.testing.assert_close(turned(away).square().sum(1) + turned.lost(away), scaled.square().sum(1))
+    assert float(turned.lost(x).max()) < 1e-9 < float(turned.lost(away).min())
+    curved = KernelLift.fitted(x, gamma=3.0)
+    assert float(curved.lost(x).max()) < 1e-9
+    assert float(curved.lost(away).min()) > 0.5
+    fusion = SubspaceFusion(method="kernel", significance=None).fit([x, x])
+    assert float(fusion.novelty(0, away).min()) > float(fusion.novelty(0, x).max()) + 0.1
 
 
 def test_conversion_predicts_the_other_view():

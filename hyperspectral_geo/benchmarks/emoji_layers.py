@@ -18,7 +18,7 @@ from hyperspectral_geo.data import load_emoji, shared_data_path
 from hyperspectral_geo.data.catalogue import cache_folder
 from hyperspectral_geo.hyperbolic.text.sentence_encoder import SentenceEncoder
 
-__all__ = ["BLOCKS", "caption_parts", "image_layers", "pooled_layers"]
+__all__ = ["BLOCKS", "caption_parts", "group_names", "image_layers", "pooled_layers"]
 
 BLOCKS = (7, 10, 14, 15)
 """Blocks of EfficientNet-Lite0, of 0 … 15, after which features are taken."""
@@ -77,6 +77,24 @@ def caption_parts(*, folder: Path | None = None) -> dict[str, Float[Tensor, "n 3
         return {"label": encoder.encode(emoji.labels), "tags": encoder.encode(tags)}
 
     return _kept("text", folder, make)
+
+
+def group_names(*, folder: Path | None = None) -> dict[str, Float[Tensor, "1 384"]]:
+    """MiniLM vectors of the names of subcategories, such as "food fruit", computed once and kept in the cache.
+
+    Args:
+        folder: the cache, ``cache_folder()`` by default.
+
+    Raises:
+        ImportError: if the encoder is not installed.
+    """
+
+    def make() -> dict[str, Tensor]:
+        names = sorted(set(load_emoji().subcategories))
+        vectors = SentenceEncoder.load().encode([name.replace("-", " ") for name in names])
+        return {name: vector[None] for name, vector in zip(names, vectors, strict=True)}
+
+    return _kept("names", folder, make)
 
 
 def pooled_layers(network: nn.Module, images: Float[Tensor, "b 3 h w"]) -> dict[str, Float[Tensor, "b _"]]:

@@ -27,6 +27,7 @@ TABLES = {
     "kg": "link prediction in WN18RR, FB15k-237, CoDEx-S, UMLS and kinships, hyperbolic beside Euclidean",
     "people": "next clicks of people on Wikispeedia, and a cycle of answers: what human input is worth",
     "fusion-retrieval": "pictures and captions, two halves of digits: ours beside rCCA, KCCA, CSA, Procrustes and ASIF",
+    "fusion-use": "unseen classes named by captions, conversion between modalities, novelty: beside their peers",
     "fusion-wiki": "Wikipedia's image and text features, with and without class labels: mean average precision",
     "fusion-concepts": "concepts learned apart as a classifier, their geometry, and one composed by WordNet's hops",
     "fusion-select": "models picked from frozen features beside PCA, LDA and random projection; a network cut",

@@ -31,10 +31,13 @@ from hyperspectral_geo.fusion.retrieval import (
     recall_at_k,
 )
 from hyperspectral_geo.fusion.subspace_fusion import NothingShared, SubspaceFusion
+from hyperspectral_geo.fusion.zero_shot import ZeroShot, zero_shot
 
 __all__ = [
     "SubspaceFusion",
     "NothingShared",
+    "zero_shot",
+    "ZeroShot",
     "Explanation",
     "PRESETS",
     "JointSpace",

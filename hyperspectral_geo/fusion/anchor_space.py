@@ -52,7 +52,6 @@ def anchor_space(views: Views, *, seed: int = 0) -> JointSpace:
         lifts=tuple(AnchorLift.fitted(x, kept=kept, power=power) for x in rows),
         basis=JointBasis((zeros,) * count, (identity,) * count, torch.ones_like(zeros)),
         spectral_filter=SpectralFilter.anchor(0.0),
-        residuals=(identity,) * count,
         decoders={(u, v): _averaged(rows[v]) for u in range(count) for v in range(count)},
         feature_means=tuple(x.double().mean(0) for x in rows),
         shared=anchors,

@@ -78,7 +78,7 @@ def explanation(space: JointSpace, moments: Moments, evidence: SharedEvidence) -
         with_features = covariance @ weight
         spread = (weight * with_features).sum(0).clamp_min(torch.finfo(weight.dtype).tiny)
         shares.append(with_features.square().sum(0) / spread / covariance.trace())
-        features.append(space.decoders[view, view] * spread[: space.shared].sqrt()[:, None])
+        features.append((space.decoders[view, view] * spread.sqrt()[:, None])[: space.shared])
     return Explanation(
         correlations=correlations,
         angles=correlations.arccos(),

@@ -76,17 +76,17 @@ def fit_space(
         n_components=0 if nothing else n_components,
         shared=None if evidence is None else evidence.count,
     )
-    if all(isinstance(lift, LinearLift) and lift.map is None for lift in choice.lifts):
+    if all(isinstance(lift, LinearLift) and lift.plain for lift in choice.lifts):
         space = replace(
             space,
-            decoders=decoders_of_moments(space.basis, choice.moments, shared=space.shared),
+            decoders=decoders_of_moments(space.basis, choice.moments),
             feature_means=tuple(choice.moments.mean(view) for view in range(len(blocks))),
         )
     return Fitted(space, choice, evidence)
 
 
 def with_decoders(space: JointSpace, views: Views) -> JointSpace:
-    """The space with least squares of the views' features on their coordinates, where lifts have changed the features.
+    """The space with regressions of the views' features on coordinates, where lifts have changed the features.
 
     Args:
         space: fitted to the views.
@@ -94,7 +94,7 @@ def with_decoders(space: JointSpace, views: Views) -> JointSpace:
     """
     return replace(
         space,
-        decoders=decoders_of_rows(space.basis, space.lifts, views.rows, views.present, shared=space.shared),
+        decoders=decoders_of_rows(space.basis, space.lifts, views.rows, views.present),
         feature_means=tuple(
             (x if mask is None else x[mask]).double().mean(0) for x, mask in zip(views.rows, views.present, strict=True)
         ),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["read_fusion", "write_fusion"]
 
-_KIND = "subspace fusion 1"
+_KIND = "subspace fusion 2"
 
 
 def write_fusion(path: Path, fusion: SubspaceFusion) -> Path:
@@ -36,7 +36,6 @@ def write_fusion(path: Path, fusion: SubspaceFusion) -> Path:
         parts = {
             "mean": space.basis.means[view],
             "weights": space.basis.weights[view],
-            "residual": space.residuals[view],
             "feature_mean": space.feature_means[view],
         }
         found, record = _packed_lift(lift)
@@ -84,7 +83,6 @@ def _unpacked_space(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) ->
         lifts=tuple(_unpacked_lift(tensors, f"{view}.", record["lifts"][view]) for view in views),
         basis=basis,
         spectral_filter=SpectralFilter(float(record["power"]), tensors["knots"], tensors["heights"]),
-        residuals=tuple(tensors[f"{view}.residual"] for view in views),
         decoders={(u, v): tensors[f"{u}.decoder.{v}"] for u in views for v in views},
         feature_means=tuple(tensors[f"{view}.feature_mean"] for view in views),
         shared=int(record["shared"]),
@@ -100,12 +98,11 @@ def _require_fitting(space: JointSpace, view: int) -> None:
     weights, mean = space.basis.weights[view], space.basis.means[view]
     sizes = {
         "weights": (tuple(weights.shape), (len(mean), k)),
-        "residual": (space.residuals[view].shape[0], len(mean)),
         "feature_mean": (tuple(space.feature_means[view].shape), (features,)),
         "lift": (space.lifts[view].sizes, (features, len(mean))),
     }
     for source in range(len(space.lifts)):
-        sizes[f"decoder of view {source}"] = (tuple(space.decoders[source, view].shape), (space.shared, features))
+        sizes[f"decoder of view {source}"] = (tuple(space.decoders[source, view].shape), (k, features))
     for name, (got, expected) in sizes.items():
         if got != expected:
             raise ValueError(f"view {view}, {name}: expected {expected}, got {got}")
@@ -113,8 +110,8 @@ def _require_fitting(space: JointSpace, view: int) -> None:
 
 def _packed_lift(lift: Lift) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if isinstance(lift, LinearLift):
-        parts = {"lift.mean": lift.mean} | ({} if lift.map is None else {"lift.map": lift.map})
-        return parts, {"kind": "linear"}
+        parts = {"lift.mean": lift.mean, "lift.scales": lift.scales, "lift.turn": lift.turn}
+        return {name: part for name, part in parts.items() if part is not None}, {"kind": "linear"}
     if isinstance(lift, KernelLift):
         parts = {"lift.map": lift.map}
         for block, (mean, anchors) in enumerate(zip(lift.means, lift.anchors, strict=True)):
@@ -130,7 +127,8 @@ def _packed_lift(lift: Lift) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def _unpacked_lift(tensors: Mapping[str, Tensor], at: str, record: Mapping[str, Any]) -> Lift:
     kind = record["kind"]
     if kind == "linear":
-        return LinearLift(tensors[f"{at}lift.mean"], tensors.get(f"{at}lift.map"))
+        mean, scales, turn = (f"{at}lift.{part}" for part in ("mean", "scales", "turn"))
+        return LinearLift(tensors[mean], tensors.get(scales), tensors.get(turn))
     if kind == "kernel":
         count = sum(name.startswith(f"{at}lift.") and name.endswith(".anchors") for name in tensors)
         return KernelLift(

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hyperspectral_geo.fusion.decoding import Decoders
-from hyperspectral_geo.fusion.joint_basis import JointBasis, ViewBasis, join, principal_covariances, view_basis
+from hyperspectral_geo.fusion.joint_basis import JointBasis, join, principal_covariances, view_basis
 from hyperspectral_geo.fusion.lifting import Lift
 from hyperspectral_geo.fusion.moments import Moments
 from hyperspectral_geo.fusion.spectral_filter import SpectralFilter
@@ -28,8 +28,7 @@ class JointSpace:
         lifts: of each view.
         basis: means and weights that carry lifted samples to coordinates, and the correlations.
         spectral_filter: eigenvalues, as a function of the correlation.
-        residuals: of each view, (r_v, r_v'): whitens lifted samples, for ``novelty``.
-        decoders: by source and target view, (shared, d): least squares of features on coordinates.
+        decoders: by source and target view, (k, d): regression of features on coordinates.
         feature_means: of each view, (d_v,).
         shared: how many directions, from the first, are above what chance gives.
     """
@@ -38,7 +37,6 @@ class JointSpace:
     lifts: tuple[Lift, ...]
     basis: JointBasis
     spectral_filter: SpectralFilter
-    residuals: tuple[Float[Tensor, "_ _"], ...]
     decoders: Decoders
     feature_means: tuple[Float[Tensor, " _"], ...]
     shared: int
@@ -62,21 +60,24 @@ class JointSpace:
         """Unit vectors w∘z/‖w∘z‖; a sample that equals the mean has no direction and becomes 0."""
         return torch.nn.functional.normalize(self.coordinates(view, x) * self.weights, dim=1)
 
+    @cached_property
+    def axes(self) -> tuple[Float[Tensor, "_ s"], ...]:
+        """Orthonormal basis of the shared subspace of each view, among its lifted samples."""
+        return tuple(torch.linalg.qr(weights[:, : self.shared])[0] for weights in self.basis.weights)
+
     def convert(self, x: Float[Tensor, "n d"], source: int, target: int) -> Float[Tensor, "n e"]:
-        """Features of another view to be expected beside samples of one: least squares on the shared coordinates."""
-        return (
-            self.feature_means[target] + self.coordinates(source, x)[:, : self.shared] @ self.decoders[source, target]
-        )
+        """Features of another view to be expected beside samples of one: m + z·D, ridge regression on coordinates."""
+        return self.feature_means[target] + self.coordinates(source, x) @ self.decoders[source, target]
 
     def novelty(self, view: int, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-        """Share of a sample that lies outside the directions that are shared, from 0 to 1.
+        """Share of a sample that lies outside the subspace that is shared, from 0 to 1.
 
-        1 − Σ_{i ≤ shared} z_i² / ‖a‖² with a the sample in its view's whitened principal coordinates, of which the z_i
-        are some.
+        1 − ‖Qᵀ(φ(x) − m)‖² / ‖φ(x) − m‖² with Q the ``axes`` of the view; the length counts what the lift has lost, so
+        that a sample unlike all anchors is new.
         """
-        lifted = self.lifts[view](x)
-        whole = ((lifted.double() - self.basis.means[view]) @ self.residuals[view]).square().sum(1)
-        inside = self.basis.coordinates(view, lifted)[:, : self.shared].square().sum(1)
+        lifted = self.lifts[view](x).double() - self.basis.means[view]
+        whole = lifted.square().sum(1) + self.lifts[view].lost(x)
+        inside = (lifted @ self.axes[view]).square().sum(1)
         return (1 - inside / whole.clamp_min(torch.finfo(whole.dtype).tiny)).clamp(0.0, 1.0)
 
 
@@ -101,12 +102,7 @@ def joint_space(
         lifts=tuple(lifts),
         basis=basis,
         spectral_filter=spectral_filter,
-        residuals=tuple(_whitener(base, ridge) for base, ridge in zip(bases, ridges, strict=True)),
         decoders={},
         feature_means=(),
         shared=len(basis.correlations) if shared is None else min(shared, len(basis.correlations)),
     )
-
-
-def _whitener(basis: ViewBasis, ridge: float) -> Tensor:
-    return basis.directions * basis.whitening(ridge)

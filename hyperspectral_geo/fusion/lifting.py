@@ -21,12 +21,14 @@ class LinearLift:
 
     Attributes:
         mean: of the samples, (d,).
-        map: (d, r): an orthonormal basis of the span, times one number for each block of features, so that several
-            blocks have equal variance; ``None`` for the identity, which leaves the mean in.
+        scales: one number for each block of features, repeated over it, so that several blocks have equal variance;
+            ``None`` for one block.
+        turn: an orthonormal basis of the span of the scaled samples, (d, r); ``None`` to stay with the features.
     """
 
     mean: Float[Tensor, " d"]
-    map: Float[Tensor, "d r"] | None = None
+    scales: Float[Tensor, " d"] | None = None
+    turn: Float[Tensor, "d r"] | None = None
 
     @classmethod
     def fitted(cls, x: Float[Tensor, "n d"], *, blocks: Sequence[int] = ()) -> LinearLift:
@@ -35,26 +37,45 @@ class LinearLift:
         if len(blocks) < 2 and len(x) > x.shape[1]:
             return cls(mean)
         centred = x.double() - mean
-        scales = torch.ones_like(mean)
+        scales = None
         if len(blocks) > 1:
             spread = [
                 part.square().sum().clamp_min(torch.finfo(part.dtype).tiny) for part in centred.split(list(blocks), 1)
             ]
             scales = torch.cat([(len(x) / s).sqrt().expand(width) for s, width in zip(spread, blocks, strict=True)])
+            centred = centred * scales
         if len(x) > x.shape[1]:
-            return cls(mean, scales.diag())
-        _, values, right = torch.linalg.svd(centred * scales, full_matrices=False)
+            return cls(mean, scales)
+        _, values, right = torch.linalg.svd(centred, full_matrices=False)
         kept = values > values[0] * max(x.shape) * torch.finfo(values.dtype).eps
-        return cls(mean, scales[:, None] * right[kept].T)
+        return cls(mean, scales, right[kept].T.contiguous())
+
+    @property
+    def plain(self) -> bool:
+        """Whether lifted samples are the samples themselves."""
+        return self.scales is None and self.turn is None
 
     @property
     def sizes(self) -> tuple[int, int]:
         """Features that go in, and coordinates that come out."""
-        return len(self.mean), len(self.mean) if self.map is None else self.map.shape[1]
+        return len(self.mean), len(self.mean) if self.turn is None else self.turn.shape[1]
 
     def __call__(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n r"]:
         """Lifted samples, in float64 unless they are the samples themselves."""
-        return x if self.map is None else (x.double() - self.mean) @ self.map
+        if self.plain:
+            return x
+        scaled = self._scaled(x)
+        return scaled if self.turn is None else scaled @ self.turn
+
+    def lost(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        """Squared length of the part of each sample that its lifted coordinates leave out."""
+        if self.turn is None:
+            return torch.zeros(len(x), dtype=self.mean.dtype)
+        return (self._scaled(x).square().sum(1) - self(x).square().sum(1)).clamp_min(0)
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        centred = x.double() - self.mean
+        return centred if self.scales is None else centred * self.scales
 
 
 @dataclass(frozen=True)
@@ -119,6 +140,10 @@ class KernelLift:
         units = [_unit(part.double() - mean) for part, mean in zip(parts, self.means, strict=True)]
         return _similarity(units, self.anchors, self.gamma) @ self.map
 
+    def lost(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        """k(x, x) − ‖φ(x)‖² = 1 − ‖φ(x)‖²: what no combination of anchors has, near 1 far from all of them."""
+        return (1 - self(x).square().sum(1)).clamp_min(0)
+
 
 @dataclass(frozen=True)
 class AnchorLift:
@@ -155,6 +180,10 @@ class AnchorLift:
             least = found.topk(self.kept, dim=1).values[:, -1:]
             found = found * (found >= least)
         return found**self.power
+
+    def lost(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        """Nothing: a relative representation is no projection."""
+        return torch.zeros(len(x), dtype=self.mean.dtype)
 
 
 Lift = LinearLift | KernelLift | AnchorLift

@@ -204,8 +204,13 @@ class SubspaceFusion(Estimator):
         return space.convert(as_samples(f"view {source}", x, blocks=space.blocks[source]), source, target)
 
     def novelty(self, view: int, x: Any) -> Float[Tensor, " n"]:
-        """Share of a sample outside the shared directions, 0 to 1: high for what the joint space cannot speak of."""
+        """Share of a sample outside the subspace that is shared, 0 to 1: high for what the joint space cannot speak of.
+
+        See ``JointSpace.novelty``. ``"asif"`` joins no subspaces and is refused.
+        """
         space = self._space(view)
+        if PRESETS[self.method].anchors:
+            raise ValueError(f"novelty: expected a method that joins subspaces, got {self.method!r}; fit another")
         return space.novelty(view, as_samples(f"view {view}", x, blocks=space.blocks[view]))
 
     def explain(self) -> Explanation:
