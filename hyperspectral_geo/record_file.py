@@ -56,5 +56,5 @@ def read_record_file(
         raise refuse_plainly(path, None, f"{wanted}, got {record.get('format')!r:.40}; `{maker}` makes one")
     try:
         return unpacked(file, record)
-    except (ValueError, KeyError, OverflowError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:  # what hostile JSON leads to
         raise refuse_plainly(path, None, f"its parts do not fit each other ({error}); save the model again") from error

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save
 from torch import Tensor
 
 from hyperspectral_geo.atomic_write import write_atomically
 from hyperspectral_geo.fusion.concepts.concept_module import ConceptModule
-from hyperspectral_geo.tensor_file import TensorFile, parse_json, refuse_plainly
+from hyperspectral_geo.record_file import read_record_file, record_bytes
 
 __all__ = ["load_concepts", "save_concepts"]
 
-_MARKER = "hyperspectral_geo"
 _KIND = "concepts 1"
 _SUFFIX = ".safetensors"
 _LABELS = ("name", "noise", "count", "space")
@@ -59,7 +56,9 @@ def load_concepts(path: str | os.PathLike[str]) -> tuple[ConceptModule, ...]:
     files = sorted(path.glob(f"*{_SUFFIX}")) if path.is_dir() else [path]
     if not files:
         raise FileNotFoundError(f"{path}: expected files *{_SUFFIX}, got a folder without; save_concepts makes them")
-    concepts = tuple(concept for file in files for concept in _unpacked(file))
+    concepts = tuple(
+        concept for file in files for concept in read_record_file(file, _unpacked, kind=_KIND, maker="save_concepts")
+    )
     names = [concept.name for concept in concepts]
     if len(set(names)) < len(names):
         raise ValueError(f"{path}: expected concepts of different names, got {sorted(names)[:20]}; remove one")
@@ -69,32 +68,30 @@ def load_concepts(path: str | os.PathLike[str]) -> tuple[ConceptModule, ...]:
 def _packed(concepts: Sequence[ConceptModule]) -> bytes:
     records = [{key: getattr(concept, key) for key in _LABELS} for concept in concepts]
     tensors = {
-        f"{number}.{key}": tensor.cpu().contiguous().clone()
+        f"{number}.{key}": tensor
         for number, concept in enumerate(concepts)
         for key in _TENSORS
         if (tensor := getattr(concept, key)).numel()  # the format's readers here take no empty tensors
     }
-    return save(tensors, metadata={_MARKER: json.dumps({"format": _KIND, "concepts": records}, sort_keys=True)})
+    return record_bytes(tensors, {"concepts": records}, kind=_KIND)
 
 
-def _unpacked(path: Path) -> list[ConceptModule]:
-    file = TensorFile(path)
-    record = parse_json(file.metadata.get(_MARKER, "{}").encode(), path, refuse_plainly, what="metadata")
-    if record.get("format") != _KIND:
-        raise refuse_plainly(path, None, f"expected saved {_KIND}, got {record.get('format')!r:.40}; save them again")
-    try:
-        records: list[dict[str, Any]] = record["concepts"]
-        known = {f"{number}.{key}" for number in range(len(records)) for key in _TENSORS}
-        if extra := set(file) - known:
-            raise ValueError(f"unexpected tensors {sorted(extra)[:5]}")
-        return [_concept(file, number, labels) for number, labels in enumerate(records)]
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        reason = f"its parts do not fit each other ({error}); save the concepts again"
-        raise refuse_plainly(path, None, reason) from error
+def _unpacked(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> list[ConceptModule]:
+    records: Any = record["concepts"]
+    if not isinstance(records, list) or not all(isinstance(labels, dict) for labels in records):
+        raise ValueError(f"expected a list of concepts, got {type(records).__name__}")
+    known = {f"{number}.{key}" for number in range(len(records)) for key in _TENSORS}
+    if extra := set(tensors) - known:
+        raise ValueError(f"unexpected tensors {sorted(extra)[:5]}")
+    return [_concept(tensors, number, labels) for number, labels in enumerate(records)]
 
 
-def _concept(file: TensorFile, number: int, labels: dict[str, Any]) -> ConceptModule:
-    mean: Tensor = file[f"{number}.mean"]
-    basis = file[f"{number}.basis"] if f"{number}.basis" in file else mean.new_zeros(len(mean), 0)
-    values = file[f"{number}.eigenvalues"] if f"{number}.eigenvalues" in file else mean.new_zeros(0)
-    return ConceptModule(mean=mean, basis=basis, eigenvalues=values, **{key: labels[key] for key in _LABELS})
+def _concept(tensors: Mapping[str, Tensor], number: int, labels: Mapping[str, Any]) -> ConceptModule:
+    mean = tensors[f"{number}.mean"]
+    basis, values = (tensors[name] if (name := f"{number}.{key}") in tensors else None for key in _TENSORS[1:])
+    return ConceptModule(
+        mean=mean,
+        basis=mean.new_zeros(len(mean), 0) if basis is None else basis,
+        eigenvalues=mean.new_zeros(0) if values is None else values,
+        **{key: labels[key] for key in _LABELS},
+    )

@@ -12,12 +12,11 @@ from torch import Tensor, nn
 
 from hyperspectral_geo.atomic_write import write_atomically
 from hyperspectral_geo.fusion.light.task_subspace import TaskSubspace
-from hyperspectral_geo.spectral.storage import read_tensors, write_tensors
+from hyperspectral_geo.record_file import read_record_file, record_bytes
 
 __all__ = ["LightModel"]
 
-_VERSION = 1
-_SHAPES = {"directions.weight": 2, "directions.bias": 1, "head.weight": 2, "head.bias": 1}
+_KIND = "light model 1"
 
 
 class LightModel(nn.Module):
@@ -72,7 +71,7 @@ class LightModel(nn.Module):
         tensors = dict(self.state_dict())
         if wrong := {x.dtype for x in tensors.values()} - {torch.float32, torch.float64}:
             raise ValueError(f"{path}: expected parameters in float32 or float64, got {wrong.pop()}; use model.float()")
-        write_tensors(path, tensors, record={"what": "LightModel", "version": _VERSION, "classes": list(self.classes)})
+        write_atomically(Path(path), record_bytes(tensors, {"classes": list(self.classes)}, kind=_KIND))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> LightModel:
@@ -82,15 +81,12 @@ class LightModel(nn.Module):
             ValueError: naming the file, for one that is corrupt, hostile, a pickle, or of another kind.
             OSError: if the file cannot be opened.
         """
-        tensors, record = read_tensors(path, required=_SHAPES, optional={})
-        if (record.get("what"), record.get("version")) != ("LightModel", _VERSION):
-            raise ValueError(
-                f"{path}: expected a LightModel of version {_VERSION}, got {str(record.get('what'))[:80]!r}"
-            )
-        try:
-            return cls(*_layers(tensors), classes=tuple(_names(record)))
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}; save the model again") from None
+        return read_record_file(
+            Path(path),
+            lambda tensors, record: cls(*_layers(tensors), classes=tuple(_names(record))),
+            kind=_KIND,
+            maker="LightModel.save",
+        )
 
     def export_onnx(self, path: str | os.PathLike[str]) -> None:
         """Write the model as ONNX with inputs ``features`` (n, d) and outputs ``scores`` (n, C), n being free.
@@ -133,6 +129,8 @@ def _layers(tensors: Mapping[str, Tensor]) -> list[nn.Linear]:
     layers = []
     for name in ("directions", "head"):
         weight, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
+        if (weight.ndim, bias.ndim) != (2, 1):
+            raise ValueError(f"{name}: expected a matrix and a vector, got shapes {weight.shape} and {bias.shape}")
         if len(bias) != len(weight) or bias.dtype != weight.dtype:
             raise ValueError(f"{name}: expected a bias of {len(weight)} {weight.dtype}, got {len(bias)} {bias.dtype}")
         layers.append(_linear(weight, bias))
