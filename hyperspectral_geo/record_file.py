@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from safetensors.torch import save
 from torch import Tensor
 
@@ -15,6 +16,8 @@ from hyperspectral_geo.tensor_file import TensorFile, parse_json, refuse_plainly
 __all__ = ["read_record_file", "record_bytes"]
 
 _MARKER = "hyperspectral_geo"
+_EMPTY = "empty"
+_KINDS = {"float32": torch.float32, "float64": torch.float64}
 
 Read = TypeVar("Read")
 
@@ -29,7 +32,9 @@ def record_bytes(tensors: Mapping[str, Tensor], record: Mapping[str, Any], *, ki
     """
     # clones, since the format refuses tensors that share memory, such as targets that are the tangents
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    return save(plain, metadata={_MARKER: json.dumps({"format": kind, **record})})
+    # readers of the format here take no tensors without numbers: of those the record has the shape
+    empty = {name: _shape(plain.pop(name)) for name in list(plain) if not plain[name].numel()}
+    return save(plain, metadata={_MARKER: json.dumps({"format": kind, **record} | ({_EMPTY: empty} if empty else {}))})
 
 
 def read_record_file(
@@ -55,6 +60,34 @@ def read_record_file(
     if record.get("format") != kind:
         raise refuse_plainly(path, None, f"{wanted}, got {record.get('format')!r:.40}; `{maker}` makes one")
     try:
-        return unpacked(file, record)
+        return unpacked(_WithEmpty(file, record.get(_EMPTY, {})), record)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:  # what hostile JSON leads to
         raise refuse_plainly(path, None, f"its parts do not fit each other ({error}); save the model again") from error
+
+
+class _WithEmpty(Mapping[str, Tensor]):
+    """Tensors of a file, read when asked for, and those without numbers by their shapes."""
+
+    def __init__(self, file: TensorFile, empty: Mapping[str, Sequence[Any]]) -> None:
+        self._file, self._empty = file, {name: _without_numbers(name, shape) for name, shape in empty.items()}
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._empty[name] if name in self._empty else self._file[name]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._file
+        yield from self._empty
+
+    def __len__(self) -> int:
+        return len(self._file) + len(self._empty)
+
+
+def _shape(tensor: Tensor) -> list[Any]:
+    return [str(tensor.dtype).removeprefix("torch."), *tensor.shape]
+
+
+def _without_numbers(name: str, shape: Sequence[Any]) -> Tensor:
+    kind, *lengths = shape
+    if kind not in _KINDS or 0 not in lengths or any(type(n) is not int or not 0 <= n < 2**31 for n in lengths):
+        raise ValueError(f"{name}: expected a shape without numbers, such as ['float32', 0, 5], got {shape!r:.80}")
+    return torch.zeros(lengths, dtype=_KINDS[kind])

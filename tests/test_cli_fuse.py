@@ -7,9 +7,12 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from fusion_cases import related, unrelated
 
 from hyperspectral_geo.fusion import SubspaceFusion
+from hyperspectral_geo.plotting import dimension_curve as curve
+from hyperspectral_geo.plotting.dimension_curve import dimension_curve
 from hyperspectral_geo.plotting.joint_map import joint_map
 from hyperspectral_geo.plotting.shared_directions import shared_directions
 
@@ -45,9 +48,11 @@ def test_from_files_to_figures(hsgeo, files, capsys):
 def test_nothing_shared_is_said(hsgeo, tmp_path, capsys):
     for name, view in zip("ab", unrelated(60, 5, 4), strict=True):
         np.save(tmp_path / f"{name}.npy", view.numpy())
+    fit = ("fuse", tmp_path / "a.npy", tmp_path / "b.npy", "-o", tmp_path / "m.safetensors", "--method", "csa")
     with pytest.warns(UserWarning, match="no more than shuffled ones"):
-        assert hsgeo("fuse", tmp_path / "a.npy", tmp_path / "b.npy", "-o", tmp_path / "m.safetensors") == 0
+        assert hsgeo(*fit, "--report", tmp_path / "page.html") == 0
     assert "no shared direction" in capsys.readouterr().out
+    assert "No map: it needs two directions, and there are 0" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -76,6 +81,77 @@ def test_bad_files_are_refused(hsgeo, files, capsys, monkeypatch, arguments, mes
     assert not (files / "m.safetensors").exists()
 
     assert re.search(message, " ".join(capsys.readouterr().err.split()))
+
+
+def test_the_page_of_eval_agrees_with_the_score(hsgeo, files, monkeypatch):
+    model, page, held_out = files / "m.safetensors", files / "eval.html", np.load(files / "test.npz")
+    assert hsgeo("fuse", files / "a.npy", files / "b.npy", "-o", model, "--method", "csa") == 0
+    calls, draw = [], curve.dimension_curve
+    monkeypatch.setattr(curve, "dimension_curve", lambda *a, **k: calls.append(a) or draw(*a, **k))
+    test = (f"{files / 'test.npz'}:a", f"{files / 'test.npz'}:b")
+    for flag, said in (("--corrected", "are corrected for hubs"), ("--no-corrected", "are not corrected for hubs")):
+        assert hsgeo("fuse", "eval", model, *test, "--report", page, "--json", files / "s.json", flag) == 0
+        score = json.loads((files / "s.json").read_text())
+        sizes, panels = calls[-1]
+        (ways,) = panels.values()
+        assert list(ways) == ["a → b", "b → a"]
+        assert np.mean([values[0][-1] for values in ways.values()]) == pytest.approx(100 * score["R@1"])
+        text = page.read_text(encoding="utf-8")
+        assert said in text
+        (row,) = re.findall(r'<th scope="row">a → b</th>((?:<td[^>]*>[^<]*</td>)+)', text)
+        assert float(re.findall(r">([\d.]+)<", row)[0]) == pytest.approx(ways["a → b"][0][-1], abs=0.051)
+        assert text[text.index("Rows that are found last</h2>") :].count("<tr>") == 11
+    space = SubspaceFusion.load(model).space_
+    for k, value in zip(sizes, ways["a → b"][0], strict=True):
+        views = [torch.from_numpy(held_out[name]).double() for name in "ab"]
+        cut = [(space.coordinates(view, x) * space.weights).numpy()[:, :k] for view, x in enumerate(views)]
+        a, b = (code / np.linalg.norm(code, axis=1, keepdims=True) for code in cut)
+        similarity = a @ b.T
+        first = (similarity > np.diag(similarity)[:, None] - 1e-12).sum(1) == 1
+        assert value == pytest.approx(100 * first.mean())
+
+
+def test_pages_of_anchors_and_of_three_views(hsgeo, tmp_path):
+    views = [view.numpy() for view in related(60, 6, 5, 4)]
+    for number, view in enumerate(views):
+        (tmp_path / str(number)).mkdir()
+        np.save(tmp_path / str(number) / "view.npy", view)
+    paths = [tmp_path / str(number) / "view.npy" for number in range(3)]
+    model, page = tmp_path / "m.safetensors", tmp_path / "page.html"
+    assert hsgeo("fuse", *paths, "-o", model, "--method", "gcca", "--report", page) == 0
+    assert hsgeo("fuse", "eval", model, *paths, "--report", page) == 0
+    text = page.read_text(encoding="utf-8")
+    assert text.count("view 1 → view 3") == 2
+    assert "view 3 → view 2" in text
+    assert hsgeo("fuse", *paths[:2], "-o", model, "--method", "asif", "--report", page) == 0
+    assert "Settings" not in page.read_text(encoding="utf-8")
+    assert hsgeo("fuse", "eval", model, *paths[:2], "--report", page) == 0
+    assert "directions kept" not in page.read_text(encoding="utf-8")
+
+
+def test_thumbnails_and_labels_never_cover_each_other():
+    rows = np.zeros((30, 2))
+    rows[20:] = np.arange(20).reshape(10, 2) * 40
+    dots = [np.ones((8, 8, 3))] * 30
+    figure = joint_map([rows, rows], names=["_a", "$b$"], thumbnails=dots, labels=[f"$label_{i}$" for i in range(30)])
+    (ax,) = figure.axes
+    figure.canvas.draw()
+    shown = [artist.get_window_extent() for artist in ax.artists]
+    assert 2 <= len(shown) <= 11
+    assert not any(a.overlaps(b) for i, a in enumerate(shown) for b in shown[:i])
+    legend = ax.get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["_a", "$b$"]
+
+
+def test_the_dimension_curve_names_all_lines_and_sizes_with_room():
+    values = {"_ours": [[10, 20, 30, 31]], "$x$": [[10, 20, float("nan"), float("nan")]]}
+    figure = dimension_curve([1, 2, 250, 256], {"a": values}, levels={"a": {"_l": [5]}}, x="kept", y="R@1", title="t")
+    (ax,) = figure.axes
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["_ours", "$x$", "_l"]
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["1", "2", "", "256"]
+    assert [line.get_ydata().tolist() for line in ax.get_lines()[:2]] == [[10, 20, 30, 31], [10, 20]]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("kept", "R@1")
+    figure.savefig("/dev/null", format="png")
 
 
 def test_pictures_show_what_they_are_given():

@@ -66,3 +66,32 @@ def test_parts_that_do_not_fit_are_refused_with_the_file(tmp_path, error):
 def test_a_missing_file_is_told_who_makes_it(tmp_path):
     with pytest.raises(FileNotFoundError, match="expected a saved bird song, got no such file; `hsgeo birds train`"):
         read(tmp_path / "none")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_tensors_without_numbers_keep_shape_and_dtype(tmp_path, dtype):
+    empty = {"a": torch.ones(2), "none": torch.zeros(0, 5, dtype=dtype), "neither": torch.zeros(4, 0, dtype=dtype)}
+    (tmp_path / "m").write_bytes(record_bytes(empty, {}, kind=KIND))
+    tensors, _ = read(tmp_path / "m")
+    assert {name: (x.shape, x.dtype) for name, x in tensors.items()} == {
+        name: (x.shape, x.dtype) for name, x in empty.items()
+    }
+
+
+BAD = {
+    "no dict": [1],
+    "numbers after all": {"b": ["float32", 2]},
+    "no numbers at all": {"b": []},
+    "a negative length": {"b": ["float32", 0, -1]},
+    "a huge length": {"b": ["float32", 0, 2**62]},
+    "another type": {"b": ["object", 0]},
+    "text": {"b": ["float32", "0", 0]},
+}
+
+
+@pytest.mark.parametrize("empty", BAD.values(), ids=BAD)
+def test_hostile_shapes_are_refused_with_the_file(tmp_path, empty):
+    metadata = {"hyperspectral_geo": json.dumps({"format": KIND, "empty": empty})}
+    (tmp_path / "m").write_bytes(save({"a": torch.ones(1)}, metadata=metadata))
+    with pytest.raises(ValueError, match=r"/m: its parts do not fit each other"):
+        read(tmp_path / "m")

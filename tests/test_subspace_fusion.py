@@ -306,3 +306,12 @@ def test_unpaired_rows_are_left_out_where_they_harm():
     assert torch.equal(given.encode(0, x), without.encode(0, x))
     fixed = SubspaceFusion(method="rcca", ridge=1.0).fit(views)
     assert {one.unpaired for one in fixed.choice_.tried} == {True}
+
+
+def test_an_empty_space_is_kept_by_its_file(tmp_path):
+    with pytest.warns(NothingShared):
+        empty = SubspaceFusion(method="rcca").fit(unrelated(60, 6, 5))
+    loaded = SubspaceFusion.load(empty.save(tmp_path / "empty.safetensors"))
+    assert loaded.encode(0, torch.ones(3, 6)).shape == (3, 0)
+    assert torch.equal(loaded.convert(torch.ones(3, 6)), empty.convert(torch.ones(3, 6)))
+    assert loaded.novelty(0, torch.randn(3, 6)).tolist() == [1.0] * 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,10 +11,14 @@ import typer
 from typer.core import TyperGroup
 
 from hyperspectral_geo.cli.array_files import read_array
+from hyperspectral_geo.cli.fuse_eval_report import write_eval_report
+from hyperspectral_geo.cli.fuse_files import read_labels, read_pictures
+from hyperspectral_geo.cli.fuse_pick import pick
+from hyperspectral_geo.cli.fuse_report import MAPPED, write_fit_report
 from hyperspectral_geo.cli.hop_sources import require_target
 
 if TYPE_CHECKING:
-    from hyperspectral_geo.fusion import SubspaceFusion
+    import numpy as np
 
 __all__ = ["app", "evaluate", "fit"]
 
@@ -29,7 +34,7 @@ class _FitUnlessNamed(TyperGroup):
 
 app = typer.Typer(
     cls=_FitUnlessNamed,
-    help="One space for several views: fit (`hsgeo fuse A.npy B.npy -o model`) and eval.",
+    help="One space for several views: fit (`hsgeo fuse A.npy B.npy -o model`) and eval; pick a light model of one.",
     no_args_is_help=True,
 )
 
@@ -48,12 +53,25 @@ def fit(
     rank: Annotated[int, typer.Option(help="Directions of a kernel lift.", min=1)] = 1000,
     seed: Annotated[int, typer.Option(help="Of folds and permutations.", min=0)] = 0,
     report: Annotated[Path | None, typer.Option(help="Also write a page with pictures and tables.")] = None,
+    thumbnails: Annotated[
+        Path | None,
+        typer.Option(help="For the page: a picture a row of the first view, .npy (n, h, w[, 3 or 4]) or a folder."),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="For the page: words for each row of the second view, .npy or one a line.")
+    ] = None,
 ) -> None:
     """Join views whose rows belong together; a row of NaN is missing. Prints what they share."""
     require_target("--out", out)
     if report is not None:
         require_target("--report", report)
+    for option, file in (("--thumbnails", thumbnails), ("--labels", labels)):
+        if file is not None and report is None:
+            raise ValueError(f"{option}: expected --report PAGE beside it, which shows them, got none; add it")
     arrays = [read_array(f"view {number}", named) for number, named in enumerate(views)]
+    rows, mapped = len(arrays[0]), _mapped(arrays)
+    pictures = read_pictures("--thumbnails", thumbnails, rows=rows, wanted=mapped) if thumbnails is not None else ()
+    words = read_labels("--labels", labels, rows=rows) if labels is not None else ()
 
     from rich.console import Console
     from rich.progress import Progress
@@ -66,12 +84,16 @@ def fit(
             arrays, progress=lambda done, total: progress.update(bar, completed=done, total=total)
         )
     fusion.save(out)
-    if fusion.choice_ is None:
-        typer.echo(f"{out}: {len(fusion.space_)} anchors")
-        return
-    typer.echo(str(fusion.explain()))
+    typer.echo(f"{out}: {len(fusion.space_)} anchors" if fusion.choice_ is None else str(fusion.explain()))
     if report is not None:
-        _write_report(report, fusion, views, arrays)
+        write_fit_report(
+            report,
+            fusion,
+            _names(views),
+            [array[mapped] for array in arrays],
+            thumbnails=pictures,
+            labels=[str(words[row]) for row in mapped] if words else (),
+        )
 
 
 @app.command("eval")
@@ -80,12 +102,14 @@ def evaluate(
     views: Views,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
     corrected: Annotated[bool, typer.Option(help="Correct similarities for hubs (CSLS).")] = True,
+    report: Annotated[Path | None, typer.Option(help="Also write a page: R@k, directions kept, worst rows.")] = None,
 ) -> None:
     """Retrieval between views of held-out rows: R@1, R@5, R@10 beside chance."""
     from hyperspectral_geo.fusion import SubspaceFusion
 
-    if json_file is not None:
-        require_target("--json", json_file)
+    for option, file in (("--json", json_file), ("--report", report)):
+        if file is not None:
+            require_target(option, file)
     fusion = SubspaceFusion.load(model)
     arrays = [read_array(f"view {number}", named) for number, named in enumerate(views)]
     score = fusion.score(arrays, corrected=corrected)
@@ -94,60 +118,29 @@ def evaluate(
         from hyperspectral_geo.atomic_write import write_atomically
 
         write_atomically(json_file, (json.dumps(score, indent=2) + "\n").encode())
+    if report is not None:
+        write_eval_report(report, fusion, _names(views), fusion.transform(arrays), corrected=corrected)
 
 
-def _write_report(path: Path, fusion: SubspaceFusion, views: list[str], arrays: list[Any]) -> None:
-    """Correlations beside chance, a map of both views, and what the directions hold."""
-    from hyperspectral_geo.plotting import Section, Table, png_bytes, write_report
-    from hyperspectral_geo.plotting.joint_map import joint_map
-    from hyperspectral_geo.plotting.shared_directions import shared_directions
-
-    found = fusion.explain()
-    choice = fusion.choice_
-    assert choice is not None
-    names = [Path(named).stem for named in views]
-    best = sorted(choice.tried, key=lambda one: -one.score)[:12]
-    sections = [
-        Section(
-            "What the views share",
-            f"{found.shared} of {len(found.held_out)} directions are above chance (p = {found.p_value:.3f}).",
-            picture=png_bytes(shared_directions(found.correlations, found.held_out, found.edge), dpi=110)
-            if len(found.correlations)
-            else None,
-            alt="Correlation of each joint direction, in sample and held out, and the edge of chance.",
-        ),
-        Section(
-            "Settings by held-out pairs",
-            table=Table(
-                ("lift", "ridges", "power", "mean reciprocal rank"),
-                [
-                    (
-                        "linear" if one.gamma is None else f"kernel, γ = {one.gamma:g}",
-                        ", ".join(f"{ridge:g}" for ridge in one.ridges),
-                        one.power,
-                        one.score,
-                    )
-                    for one in best
-                ],
-            ),
-        ),
-    ]
-    if len(fusion.space_) > 1:
-        codes = [code[:400].numpy() for code in fusion.transform([_whole(array) for array in arrays])]
-        sections.insert(
-            1,
-            Section(
-                "Rows of all views in the joint space",
-                "The two leading principal coordinates of the first 400 rows; a line joins the views of one row.",
-                picture=png_bytes(joint_map(codes, names=names), dpi=110),
-                alt="Points of each view, joined where they belong to one row.",
-            ),
-        )
-    write_report(path, title="hsgeo fuse", sections=sections)
+app.command()(pick)
 
 
-def _whole(array: Any) -> Any:
-    """Rows without NaN: of a view that lacks some, the map shows the others."""
+def _mapped(arrays: Sequence[np.ndarray]) -> list[int]:
+    """The first rows that have every view: one with NaN is missing."""
     import numpy as np
 
-    return array[~np.isnan(array).any(1)] if array.dtype.kind == "f" else array
+    whole = np.ones(min(map(len, arrays)), dtype=bool)
+    for array in arrays:
+        if array.dtype.kind == "f":
+            whole &= ~np.isnan(array[: len(whole)]).any(1)
+    return np.flatnonzero(whole)[:MAPPED].tolist()
+
+
+def _names(views: Sequence[str]) -> list[str]:
+    """The views by their files; by number beside that where two files are called alike.
+
+    >>> _names(["a/x.npy", "b/x.npy"])
+    ['x 1', 'x 2']
+    """
+    stems = [named.rpartition(":")[2] if ".npz:" in named else Path(named).stem for named in views]
+    return stems if len(set(stems)) == len(stems) else [f"{stem} {n}" for n, stem in enumerate(stems, start=1)]

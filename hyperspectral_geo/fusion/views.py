@@ -113,7 +113,8 @@ def _matrix(name: str, x: Any) -> Tensor:
             raise ValueError(f"{name}: expected a matrix (samples, features), got {error}") from None
         if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
             raise ValueError(f"{name}: expected real numbers, got {array.dtype}; convert with .astype(float)")
-        x = torch.from_numpy(np.ascontiguousarray(array))
+        array = np.ascontiguousarray(array)
+        x = torch.from_numpy(array if array.flags.writeable else array.copy())  # torch has no tensors for reading only
     if x.is_complex() or x.ndim != 2 or 0 in x.shape:
         raise ValueError(f"{name}: expected real numbers of shape (samples, features), got {x.dtype}, {tuple(x.shape)}")
     x = x.detach().cpu()

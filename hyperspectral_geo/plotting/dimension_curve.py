@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,11 +11,14 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from hyperspectral_geo.plotting.checks import as_numbers
-from hyperspectral_geo.plotting.picture import INK, LITERAL, new_figure, one_line
+from hyperspectral_geo.plotting.line_axes import draw_mean, literal_legend, plain_axes, write_title
+from hyperspectral_geo.plotting.picture import INK, LITERAL, new_figure, one_line, text_size
 
 __all__ = ["dimension_curve"]
 
 _STYLES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#667085", "v"))
+_DASHES = ((5, 3), (1.5, 2), (6, 2, 1, 2))
+_TICK = 9.0
 
 
 def dimension_curve(
@@ -22,6 +26,8 @@ def dimension_curve(
     panels: Mapping[str, Mapping[str, ArrayLike]],
     *,
     levels: Mapping[str, Mapping[str, ArrayLike]] | None = None,
+    x: str = "dimensions",
+    y: str = "accuracy on held-out rows, %",
     title: str | None = None,
 ) -> Figure:
     """Draw the mean over seeds of each method as a line and its range over seeds as a band.
@@ -30,6 +36,7 @@ def dimension_curve(
         dimensions: rising, (k,), at least 1; on a logarithmic axis.
         panels: what is measured → method → (seeds, k) percentages, NaN where a method has no model of that size.
         levels: what is measured → name → percentages of the seeds, (seeds,), that need all dimensions: dashed lines.
+        x, y: what the axes say.
         title: one line above the picture.
 
     Returns:
@@ -56,32 +63,37 @@ def dimension_curve(
             raise ValueError(f"panels: expected at most {len(_STYLES)} methods, got {len(methods)}")
         ax = figure.add_axes((number * width + 0.13 * width, 0.13, 0.82 * width, 0.7 if title else 0.76))
         _draw(ax, sizes, methods, (levels or {}).get(label, {}))
+        plain_axes(ax, x=x, y=y)
         ax.set_title(one_line(label, limit=60), loc="left", fontsize=11, color=INK, pad=8, **LITERAL)
-    if title is not None:
-        figure.text(0.13 * width, 0.955, one_line(title, limit=110), fontsize=13, color=INK, va="center", **LITERAL)
+    write_title(figure, title, left=0.13 * width)
     return figure
 
 
 def _draw(ax: Axes, sizes: np.ndarray, methods: Mapping[str, ArrayLike], levels: Mapping[str, ArrayLike]) -> None:
+    handles = []
     for (name, values), (colour, marker) in zip(methods.items(), _STYLES, strict=False):
         table = np.asarray(values, dtype=float)
         if table.ndim != 2 or table.shape[1] != len(sizes):
             raise ValueError(f"{name}: expected shape (seeds, {len(sizes)}), got {table.shape}")
         known = ~np.isnan(table).any(0)
-        there, found = sizes[known], table[:, known]
-        ax.fill_between(there, found.min(0), found.max(0), color=colour, alpha=0.12, linewidth=0)
-        label = one_line(name, limit=32)
-        ax.plot(there, found.mean(0), color=colour, marker=marker, markersize=5, linewidth=1.8, label=label)
-    for (name, values), dashes in zip(levels.items(), ((5, 3), (1.5, 2), (6, 2, 1, 2)), strict=False):
+        handles.append(draw_mean(ax, sizes[known], table[:, known], colour=colour, marker=marker))
+    for (name, values), dashes in zip(levels.items(), cycle(_DASHES)):
         height = float(as_numbers(name, values).mean())
-        ax.axhline(height, color=INK, linewidth=1.1, dashes=dashes, label=one_line(name, limit=32))
+        handles.append(ax.axhline(height, color=INK, linewidth=1.1, dashes=dashes))
     ax.set_xscale("log", base=2)
-    ax.set_xticks(sizes, [f"{int(size)}" for size in sizes])
+    ax.set_xticks(sizes, _with_room(ax, sizes))
     ax.minorticks_off()
-    ax.set_xlabel("dimensions", color=INK, fontsize=10)
-    ax.set_ylabel("accuracy on held-out pictures, %", color=INK, fontsize=10)
-    ax.tick_params(colors=INK, labelsize=9)
-    ax.grid(True, axis="y", color="#e4e7ec", linewidth=0.8)
-    ax.set_axisbelow(True)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(loc="lower right", fontsize=8.5, frameon=False, labelcolor=INK)
+    literal_legend(ax, handles, [*methods, *levels], loc="best", fontsize=8.5)
+
+
+def _with_room(ax: Axes, sizes: np.ndarray) -> list[str]:
+    """A number at each size, but for those that would touch the next that has one."""
+    places = ax.transData.transform(np.stack([sizes, np.ones(len(sizes))], 1))[:, 0] * 72 / ax.figure.dpi
+    labels, free = [], np.inf
+    for size, place in zip(sizes[::-1], places[::-1], strict=True):
+        label = f"{int(size):,}"
+        half = text_size(label, _TICK)[0] / 2 + 2
+        roomy = place + half <= free
+        labels.append(label if roomy else "")
+        free = place - half if roomy else free
+    return labels[::-1]

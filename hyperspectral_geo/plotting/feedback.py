@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from hyperspectral_geo.plotting.checks import as_numbers
+from hyperspectral_geo.plotting.line_axes import draw_mean, plain_axes, write_title
 from hyperspectral_geo.plotting.picture import INK, LITERAL, new_figure, one_line
 
 __all__ = ["feedback_curve"]
@@ -51,8 +52,7 @@ def feedback_curve(
         ax = figure.add_axes((number * width + 0.14 * width, 0.14, 0.6 * width, 0.7 if title else 0.76))
         _draw(ax, answers, ways)
         ax.set_title(one_line(label, limit=60), loc="left", fontsize=11, color=INK, pad=10, **LITERAL)
-    if title is not None:
-        figure.text(0.14 * width, 0.955, one_line(title, limit=110), fontsize=13, color=INK, va="center", **LITERAL)
+    write_title(figure, title, left=0.14 * width)
     return figure
 
 
@@ -63,17 +63,11 @@ def _draw(ax: Axes, answers: Sequence[int], ways: Mapping[str, ArrayLike]) -> No
         table = as_numbers(name, values)
         if table.ndim != 2 or table.shape[1] != len(answers):
             raise ValueError(f"{name}: expected shape (seeds, {len(answers)}), got {table.shape}")
-        mean = table.mean(0)
-        ax.fill_between(places, table.min(0), table.max(0), color=colour, alpha=0.13, linewidth=0)
-        ax.plot(places, mean, color=colour, marker=marker, markersize=5, linewidth=1.8)
-        ends.append((float(mean[-1]), name, colour))
+        draw_mean(ax, places, table, colour=colour, marker=marker)
+        ends.append((float(table[:, -1].mean()), name, colour))
     ax.set_xticks(places, [f"{count:,}" for count in answers])
     ax.set_xlim(-0.3, len(answers) - 0.7)
-    ax.set_xlabel("answers", color=INK, fontsize=10)
-    ax.tick_params(colors=INK, labelsize=9)
-    ax.grid(True, axis="y", color="#e4e7ec", linewidth=0.8)
-    ax.set_axisbelow(True)
-    ax.spines[["top", "right"]].set_visible(False)
+    plain_axes(ax, x="answers")
     low, high = ax.get_ylim()
     heights = _spread_out([(value - low) / (high - low) for value, _, _ in ends])
     for (_, name, colour), height in zip(ends, heights, strict=True):

@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from hyperspectral_geo.plotting.checks import as_numbers
-from hyperspectral_geo.plotting.picture import INK, LITERAL, new_figure, one_line
+from hyperspectral_geo.plotting.line_axes import plain_axes, write_title
+from hyperspectral_geo.plotting.picture import LITERAL, new_figure
 
 __all__ = ["shared_directions"]
 
@@ -44,14 +45,8 @@ def shared_directions(correlations: ArrayLike, held_out: ArrayLike, edge: float,
     ax.axhline(edge, color=_ORANGE, linestyle="--", linewidth=1.4)
     ax.set_xlim(0.5, shown + 0.5)
     ax.set_ylim(min(0.0, float(outside.min(initial=0.0))) - 0.03, 1.03)
-    ax.set_xlabel("joint direction", color=INK, fontsize=10)
-    ax.set_ylabel("correlation between views", color=INK, fontsize=10)
-    ax.tick_params(colors=INK, labelsize=9)
-    ax.grid(True, axis="y", color="#e4e7ec", linewidth=0.8)
-    ax.set_axisbelow(True)
-    ax.spines[["top", "right"]].set_visible(False)
+    plain_axes(ax, x="joint direction", y="correlation between views")
     for number, (label, colour) in enumerate((("in sample", _GREY), ("held out", _BLUE), ("99 % of chance", _ORANGE))):
         ax.text(1.02, 0.95 - 0.07 * number, label, transform=ax.transAxes, color=colour, fontsize=10, **LITERAL)
-    if title is not None:
-        figure.text(0.09, 0.94, one_line(title, limit=90), fontsize=13, color=INK, va="center", **LITERAL)
+    write_title(figure, title, left=0.09)
     return figure
