@@ -16,8 +16,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 from hyperspectral_geo.data import load_emoji
-from hyperspectral_geo.fusion.light.selection import select, select_by_text, select_from_concepts
+from hyperspectral_geo.fusion.light.selection import select
 from hyperspectral_geo.fusion.light.subspace_selector import SubspaceSelector
+from hyperspectral_geo.fusion.light.unlabelled_selection import select_by_text, select_from_concepts
 from hyperspectral_geo.spectral import from_activations
 
 

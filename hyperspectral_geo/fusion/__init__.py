@@ -17,9 +17,10 @@ from hyperspectral_geo.fusion.joint_space import JointSpace
 from hyperspectral_geo.fusion.light.distillation import distill
 from hyperspectral_geo.fusion.light.layer_truncation import Truncation, truncate_layers
 from hyperspectral_geo.fusion.light.light_model import LightModel
-from hyperspectral_geo.fusion.light.selection import select, select_by_text, select_from_concepts
+from hyperspectral_geo.fusion.light.selection import select
 from hyperspectral_geo.fusion.light.subspace_selector import SubspaceSelector
 from hyperspectral_geo.fusion.light.task_subspace import TaskSubspace
+from hyperspectral_geo.fusion.light.unlabelled_selection import select_by_text, select_from_concepts
 from hyperspectral_geo.fusion.moments import Moments
 from hyperspectral_geo.fusion.presets import PRESETS
 from hyperspectral_geo.fusion.retrieval import (
