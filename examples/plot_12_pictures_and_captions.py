@@ -12,6 +12,7 @@ import warnings
 
 import matplotlib.pyplot as plt
 import torch
+from torch.nn.functional import normalize
 
 from hyperspectral_geo import load_emoji
 from hyperspectral_geo.fusion import NothingShared, SubspaceFusion
@@ -43,10 +44,13 @@ def split(pairs):
 # linear or kernel lift, ridge and eigenvalues by cross-fitting on the training pairs; ``method=`` names simpler ones.
 
 
-def compare(train, test):
-    for method in ("spectral", "rcca", "procrustes"):
-        score = SubspaceFusion(method=method).fit(train).score(test)
+def fit_all(train, test):
+    """Fusions by method, each fitted on the training pairs and judged on the others."""
+    fusions = {name: SubspaceFusion(method=name).fit(train) for name in ("spectral", "rcca", "procrustes")}
+    for method, fusion in fusions.items():
+        score = fusion.score(test)
         print(f"{method:10}", ", ".join(f"{name} {100 * value:.1f} %" for name, value in score.items()))
+    return fusions
 
 
 # %%
@@ -69,18 +73,23 @@ def shuffled(train, seed=1):
 # %%
 # In use
 # ------
-# ``convert`` gives the caption features to be expected beside a picture; ``novelty`` is the share of a sample that the
-# joint space cannot speak of.
+# ``convert`` gives the caption's features that are to be expected beside a picture. ``novelty`` is the share of a sample
+# outside what the views have in common; here it is asked of flags, and of features dealt anew among pictures. A linear
+# method is taken for it: similarities to anchors, as in a kernel lift, hardly tell what is like none of them.
 
 
-def use(fusion, emoji, test, flags):
-    expected = fusion.convert(emoji.image[test], source=0, target=1).to(emoji.text)
-    nearest = torch.nn.functional.cosine_similarity(expected[:, None], emoji.text[None], dim=2).topk(3).indices
-    for i in (0, 1, 2, 3):
-        captions = ", ".join(emoji.labels[j] for j in nearest[i].tolist())
-        print(f"picture of {emoji.labels[int(test[i])]}: captions expected near {captions}")
-    known, new = (fusion.novelty(0, emoji.image[rows]).median() for rows in (test, flags))
-    print(f"median novelty of pictures: {known:.2f} held out, {new:.2f} of flags, of which training had none")
+def use(fusion, linear, emoji, test, flags):
+    expected = fusion.convert(emoji.image[test[:4]], source=0, target=1).to(emoji.text)
+    nearest = (normalize(expected, dim=1) @ emoji.text.T).topk(3).indices.tolist()
+    for row, found in zip(test.tolist(), nearest, strict=False):
+        print(f"a picture of {emoji.labels[row]}: captions near {', '.join(emoji.labels[i] for i in found)}")
+
+    generator = torch.Generator().manual_seed(0)
+    for view, (name, x) in enumerate((("pictures", emoji.image), ("captions", emoji.text))):
+        dealt = torch.stack([column[torch.randperm(len(test), generator=generator)] for column in x[test].T], 1)
+        groups = {"held out": x[test], "flags": x[flags], "dealt anew": dealt}
+        medians = [f"{group} {linear.novelty(view, rows).median():.2f}" for group, rows in groups.items()]
+        print(f"median novelty of {name}:", ", ".join(medians))
 
 
 # %%
@@ -88,11 +97,11 @@ def use(fusion, emoji, test, flags):
 # ----------------------------
 # A line joins a picture and its caption.
 
-SHOWN = ("animal-mammal", "food-fruit", "sport", "transport-ground", "clothing", "sky & weather", "music")
+SHOWN = ("animal-mammal", "food-fruit", "transport-ground", "sky & weather")
 
 
 def draw_map(fusion, emoji, test):
-    rows = [i for i in test.tolist() if emoji.subcategories[i] in SHOWN][:36]
+    rows = [i for i in test.tolist() if emoji.subcategories[i] in SHOWN]
     codes = fusion.transform([emoji.image[rows], emoji.text[rows]])
     return joint_map(
         [code.numpy() for code in codes],
@@ -119,12 +128,12 @@ def run(quick=True):
     emoji, train, test, flags = split(300 if quick else 1000)
     pairs = [emoji.image[train], emoji.text[train]]
     print(f"{len(train)} pairs to learn from, {len(test)} to judge on")
-    compare(pairs, [emoji.image[test], emoji.text[test]])
+    fusions = fit_all(pairs, [emoji.image[test], emoji.text[test]])
     shuffled(pairs)
-    fusion = SubspaceFusion().fit(pairs)
+    fusion = fusions["spectral"]
     found = fusion.explain()
     print(found)
-    use(fusion, emoji, test, flags)
+    use(fusion, fusions["rcca"], emoji, test, flags)
     title = f"{found.shared} of {len(found.held_out)} directions are above chance"
     spectrum = shared_directions(found.correlations, found.held_out, found.edge, title=title)
     return stacked([spectrum, draw_map(fusion, emoji, test)])
