@@ -73,9 +73,9 @@ def shuffled(train, seed=1):
 # %%
 # In use
 # ------
-# ``convert`` gives the caption's features that are to be expected beside a picture. ``novelty`` is the share of a sample
-# outside what the views have in common; here it is asked of flags, and of features dealt anew among pictures. A linear
-# method is taken for it: similarities to anchors, as in a kernel lift, hardly tell what is like none of them.
+# ``convert`` gives the caption features to be expected beside a picture; ``novelty`` is the share of a sample that the
+# joint space cannot speak of. It is asked of flags, and of features dealt anew among the held-out rows, in the linear
+# space: a kernel lift finds nearly all of an unseen row new, whatever it is.
 
 
 def use(fusion, linear, emoji, test, flags):

@@ -26,6 +26,8 @@ def read_array(option: str, named: str) -> np.ndarray:
     Raises:
         FileNotFoundError, ValueError: naming the file and what is wrong with it. Pickled objects are refused.
     """
+    import numpy as np
+
     path, _, key = named.partition(":") if not Path(named).exists() else (named, "", "")
     if not Path(path).is_file():
         raise FileNotFoundError(f"{option}: expected a .npy or .npz file, got {path}, which is none")
@@ -34,7 +36,7 @@ def read_array(option: str, named: str) -> np.ndarray:
         raise ValueError(
             f"{option}: {named}: expected a matrix of numbers, one row a sample, got {found.dtype} of {found.shape}"
         )
-    return found
+    return np.array(found)
 
 
 def load_npy(option: str, path: Path) -> np.ndarray:
