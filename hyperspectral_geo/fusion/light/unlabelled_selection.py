@@ -52,7 +52,8 @@ def select_by_text(
     which takes away what separates all images from all texts.
 
     Args:
-        x: rows of one view in a joint space, (n, d): those to be told apart, or others like them; n ≥ 2.
+        x: rows of one view in a joint space, (n, d), better of other classes: the covariance of those to be told apart
+            holds what tells them apart, and whitening shrinks that; n ≥ 2.
         class_vectors: (C, d), of another view in the same space, such as encoded captions; C ≥ 2.
         classes: what they stand for; numbers if left out.
         ridge: λ > 0 in units of the mean variance of the rows, without labels to choose it by: the larger, the more the
@@ -93,7 +94,8 @@ def select_from_concepts(
     """Directions that tell concepts apart of which only modules are at hand, not their members.
 
     As ``select``, with the modules' means as class means and W = Σ π_c B_c Λ_c B_cᵀ. A concept can so be added
-    to or taken from a task without its data.
+    to or taken from a task without its data. Modules of the features as they are make better small models than those of
+    a ``Background`` of fewer rows than features, which amplifies noise.
 
     Args:
         concepts: name → module with an orthonormal ``basis`` (d, r), variances ``eigenvalues`` (r,) and ``mean`` (d,),
