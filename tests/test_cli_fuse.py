@@ -165,3 +165,8 @@ def test_pictures_show_what_they_are_given():
         joint_map(rows, names=["one"])
     with pytest.raises(ValueError, match="at least one a direction"):
         shared_directions([], [], 0.1)
+
+
+def test_options_may_come_before_the_files(files, hsgeo):
+    assert hsgeo("fuse", "--out", files / "m.safetensors", "--method", "rcca", files / "a.npy", files / "b.npy") == 0
+    assert (files / "m.safetensors").exists()

@@ -17,6 +17,7 @@ from hyperspectral_geo.fusion.concepts.classifier import ConceptClassifier
 from hyperspectral_geo.fusion.concepts.concept_module import concept_module
 from hyperspectral_geo.fusion.concepts.measures import cross_concept_cosine, linear_factors
 from hyperspectral_geo.fusion.concepts.weights import concept_weights
+from hyperspectral_geo.fusion.light.subspace_selector import SubspaceSelector
 
 D = torch.float64
 NAMES = np.array(["cat", "dog", "fox"])
@@ -237,3 +238,13 @@ def test_linear_factors_of_sums_of_noise_and_of_interactions() -> None:
 def test_wrong_factors_are_refused(x, factors, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         linear_factors(x, factors)
+
+
+@pytest.mark.parametrize("estimator", [ConceptClassifier(), SubspaceSelector()], ids=["concepts", "selector"])
+def test_scores_take_a_column_of_labels_and_refuse_other_numbers_of_them(estimator):
+    x = np.random.default_rng(0).normal(size=(30, 4))
+    y = np.arange(30) % 3
+    estimator.fit(x, y)
+    assert estimator.score(x, y[:, None]) == estimator.score(x, y)
+    with pytest.raises(ValueError, match=r"y: expected 30 labels, one for each row of X, got shape \(1,\)"):
+        estimator.score(x, [1])

@@ -259,3 +259,13 @@ def test_eigenvalues_descend_in_all_results() -> None:
     a, b = learned("a", p=4), learned("b", p=4, seed=1)
     for made in (union(a, b), difference(a, b), intersection(union(a, b), a), compose([a, b])):
         assert all(x >= y for x, y in pairwise(made.eigenvalues.tolist()))
+
+
+def test_a_shorter_list_leaves_no_concept_behind(tmp_path):
+    x = torch.randn(12, 5, generator=torch.Generator().manual_seed(0))
+    a, b, c = (concept_module(x[4 * i : 4 * i + 4], name=name) for i, name in enumerate("abc"))
+    save_concepts(tmp_path / "some", [a, b, c])
+    (tmp_path / "some" / "notes.txt").write_text("mine")
+    save_concepts(tmp_path / "some", [b, c])
+    assert [concept.name for concept in load_concepts(tmp_path / "some")] == ["b", "c"]
+    assert (tmp_path / "some" / "notes.txt").exists()

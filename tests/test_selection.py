@@ -16,6 +16,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 from hyperspectral_geo.data import load_emoji
+from hyperspectral_geo.fusion.concepts.background import Background
+from hyperspectral_geo.fusion.concepts.concept_module import concept_module
 from hyperspectral_geo.fusion.light.selection import select
 from hyperspectral_geo.fusion.light.subspace_selector import SubspaceSelector
 from hyperspectral_geo.fusion.light.unlabelled_selection import select_by_text, select_from_concepts
@@ -216,3 +218,17 @@ def test_eight_dimensions_of_emoji_beat_sixty_four_principal_ones():
     principal = torch.linalg.svd(train - train.mean(0), full_matrices=False).Vh[:64].T
     assert accuracy(task, test) > 0.74
     assert accuracy(task, test) > accuracy(select(train @ principal, labels[:1400]), test @ principal) + 0.03
+
+
+def test_concepts_of_other_backgrounds_or_without_directions_are_refused():
+    x = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
+    one, other = Background.of(x), Background.of(2 * x)
+    apart = {
+        "a": concept_module(x[:9], name="a", background=one),
+        "b": concept_module(x[9:], name="b", background=other),
+    }
+    with pytest.raises(ValueError, match="concept 'b': expected the background of the others"):
+        select_from_concepts(apart)
+    points = {name: concept_module(x[i : i + 1], name=name, background=one) for i, name in enumerate("ab")}
+    with pytest.raises(ValueError, match="expected directions in which members vary, got none"):
+        select_from_concepts(points)

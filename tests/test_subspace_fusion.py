@@ -315,3 +315,63 @@ def test_an_empty_space_is_kept_by_its_file(tmp_path):
     assert loaded.encode(0, torch.ones(3, 6)).shape == (3, 0)
     assert torch.equal(loaded.convert(torch.ones(3, 6)), empty.convert(torch.ones(3, 6)))
     assert loaded.novelty(0, torch.randn(3, 6)).tolist() == [1.0] * 3
+
+
+# few rows, offsets, constant blocks
+
+
+@pytest.mark.parametrize("rows", [4, 5, 6, 8])
+def test_noise_of_a_few_rows_is_not_shared(rows):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NothingShared)
+        kept = [len(SubspaceFusion(method="rcca").fit(unrelated(rows, 6, 5, seed=seed)).space_) for seed in range(30)]
+    assert sum(map(bool, kept)) <= 2
+
+
+@pytest.mark.parametrize("offset", [1e3, 1e6, 1.7e9])
+def test_a_column_with_an_offset_costs_nothing(offset):
+    x, y = VIEWS
+    plain = SubspaceFusion(method="rcca", ridge=0.1).fit([x[TRAIN], y[TRAIN]])
+    wide = torch.cat([x, torch.full((len(x), 1), offset, dtype=x.dtype)], 1)
+    found = SubspaceFusion(method="rcca", ridge=0.1 * 13 / 12).fit([wide[TRAIN], y[TRAIN]])
+    assert found.score([wide[TEST], y[TEST]])["R@5"] == pytest.approx(plain.score(part(VIEWS, TEST))["R@5"], abs=0.05)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1])
+@pytest.mark.parametrize("rows", [120, 8], ids=["many rows", "fewer rows than features"])
+def test_a_block_that_is_constant_says_nothing(value, rows):
+    x, y = related(rows, 10, 8)
+    dead = torch.full((rows, 3), value, dtype=x.dtype)
+    options = {"method": "rcca", "ridge": 1.0, "significance": None}
+    found = SubspaceFusion(**options).fit([(x, dead), y])
+    assert bool(torch.isfinite(found.encode(0, (x, dead))).all())
+    assert float((found.encode(0, (x, dead)) - found.encode(0, (x, dead + 1))).abs().max()) < 1e-9
+
+
+def test_four_pairs_are_enough_for_anchors():
+    assert len(SubspaceFusion(method="asif").fit(related(4, 6, 5)).space_) == 4
+
+
+def test_a_view_may_be_missing_in_every_row_that_is_fused():
+    x, y = VIEWS
+    fusion = SubspaceFusion(method="csa").fit([x[TRAIN], y[TRAIN]])
+    alone = fusion.fuse([x[TEST], torch.full_like(y[TEST], torch.nan)])
+    torch.testing.assert_close(alone, fusion.encode(0, x[TEST]))
+    with pytest.raises(ValueError, match="views: expected 2 as when fitted, got 3"):
+        fusion.fuse([x, y, y])
+
+
+@pytest.mark.parametrize("parameters", [{"ridge": math.inf}, {"ridge": np.float64(1)}])
+def test_every_parameter_is_kept_by_the_file(parameters, tmp_path):
+    fusion = SubspaceFusion(method="rcca", significance=None, **parameters).fit(part(VIEWS, TRAIN))
+    assert SubspaceFusion.load(fusion.save(tmp_path / "m.safetensors")).get_params() == fusion.get_params()
+
+
+def test_a_fit_whose_warning_is_an_error_is_whole():
+    fusion = SubspaceFusion(method="rcca").fit(part(VIEWS, TRAIN))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", NothingShared)
+        with pytest.raises(NothingShared):
+            fusion.fit(unrelated(60, 6, 5))
+    assert len(fusion.space_) == 0
+    assert str(fusion.explain()).startswith("no shared direction")

@@ -27,7 +27,7 @@ class _FitUnlessNamed(TyperGroup):
     """``hsgeo fuse A.npy B.npy`` is ``hsgeo fuse fit A.npy B.npy``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and not args[0].startswith("-") and args[0] not in self.commands:
+        if args and args[0] not in (*self.commands, "-h", "--help"):
             args = ["fit", *args]
         return super().parse_args(ctx, args)
 

@@ -35,7 +35,7 @@ def anchor_space(views: Views, *, seed: int = 0) -> JointSpace:
     scores: dict[tuple[float, int], float] = {}
     for power in _POWERS:
         for kept in sorted({max(_LEAST, round(share * len(order))) for share in _SHARES}):
-            for inside in order.tensor_split(_FOLDS):
+            for inside in order.tensor_split(min(_FOLDS, len(order) // 2)):
                 outside = torch.ones(len(order), dtype=torch.bool)
                 outside[inside] = False
                 codes = tuple(AnchorLift.fitted(x[outside], kept=kept, power=power)(x[inside]) for x in rows)

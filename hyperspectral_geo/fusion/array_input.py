@@ -13,7 +13,7 @@ from torch import Tensor
 from hyperspectral_geo.fusion.estimator import Estimator, sklearn_class
 from hyperspectral_geo.validation import require_finite
 
-__all__ = ["class_labels", "like_input", "sample_matrix"]
+__all__ = ["class_labels", "like_input", "sample_matrix", "share_right"]
 
 
 def sample_matrix(estimator: Estimator, x: Any, *, reset: bool) -> Float[Tensor, "n d"]:
@@ -88,6 +88,18 @@ def class_labels(estimator: Estimator, y: Any, *, rows: int) -> tuple[np.ndarray
     except TypeError as error:
         raise ValueError(f"y: expected labels of one kind, got a mixture ({error}); pass texts only") from None
     return classes, torch.from_numpy(which.astype(np.int64))
+
+
+def share_right(predicted: np.ndarray, y: Any) -> float:
+    """Share of the predictions that are the given labels.
+
+    Raises:
+        ValueError: unless there is one label for each prediction.
+    """
+    truth = np.asarray(y)
+    if truth.size != len(predicted) or truth.ndim > 2:
+        raise ValueError(f"y: expected {len(predicted)} labels, one for each row of X, got shape {truth.shape}")
+    return float((predicted == truth.ravel()).mean())
 
 
 def like_input(x: Any, result: Tensor) -> Any:

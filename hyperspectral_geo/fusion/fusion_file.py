@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +45,7 @@ def write_fusion(path: Path, fusion: SubspaceFusion) -> Path:
         parts |= {f"decoder.{target}": space.decoders[view, target] for target in range(len(space.lifts))}
         tensors |= {f"{view}.{name}": part for name, part in (parts | found).items()}
     record = {
-        "parameters": fusion.get_params(),
+        "parameters": {name: _plain(value) for name, value in fusion.get_params().items()},
         "blocks": [list(widths) for widths in space.blocks],
         "lifts": lifts,
         "power": space.spectral_filter.power,
@@ -62,12 +64,24 @@ def read_fusion(path: Path) -> SubspaceFusion:
     from hyperspectral_geo.fusion.subspace_fusion import SubspaceFusion
 
     def unpacked(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> SubspaceFusion:
-        fusion = SubspaceFusion(**record["parameters"])
+        parameters = dict(record["parameters"])
+        if isinstance(parameters.get("ridge"), str):
+            parameters["ridge"] = float(parameters["ridge"])
+        fusion = SubspaceFusion(**parameters)
         fusion.space_ = _unpacked_space(tensors, record)
         fusion.choice_, fusion.evidence_ = None, None
         return fusion
 
     return read_record_file(path, unpacked, kind=_KIND, maker="hsgeo fuse")
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold: whole numbers of NumPy as Python's, and ∞, which JSON lacks, as text."""
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(float(value))
+    return operator.index(value)
 
 
 def _unpacked_space(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> JointSpace:

@@ -48,10 +48,17 @@ def view_basis(moments: Moments, view: int) -> ViewBasis:
         ValueError: if the view does not vary.
     """
     covariance = moments.covariance(view, view)
+    if not bool(torch.isfinite(covariance).all()):
+        raise ValueError(
+            f"view {view}: expected features whose squares are finite numbers, got larger ones; rescale them"
+        )
     variances, directions = torch.linalg.eigh(covariance)
-    size = covariance.diagonal().abs() + moments.mean(view).square()
-    noise = len(covariance) * torch.finfo(covariance.dtype).eps * float(size.max())
-    kept = variances > max(noise, len(covariance) * torch.finfo(covariance.dtype).eps * float(variances[-1]))
+    eps = torch.finfo(covariance.dtype).eps
+    # sums are of samples less their shift, so that an offset costs only what the samples themselves have lost
+    offset = moments.mean(view)
+    size = covariance.diagonal().abs() + (offset - moments.shifts[view]).square()
+    noise = max(len(covariance) * eps * float(size.max()), float((eps * offset).square().sum()))
+    kept = variances > max(noise, len(covariance) * eps * float(variances[-1]))
     if not bool(kept.any()):
         raise ValueError(
             f"view {view}: expected features that vary, got {len(covariance)} constant ones; check how they were made"

@@ -39,10 +39,12 @@ class LinearLift:
         centred = x.double() - mean
         scales = None
         if len(blocks) > 1:
-            spread = [
-                part.square().sum().clamp_min(torch.finfo(part.dtype).tiny) for part in centred.split(list(blocks), 1)
-            ]
-            scales = torch.cat([(len(x) / s).sqrt().expand(width) for s, width in zip(spread, blocks, strict=True)])
+            scales = torch.cat(
+                [
+                    _scale(part, given).expand(part.shape[1])
+                    for part, given in zip(centred.split(list(blocks), 1), x.split(list(blocks), 1), strict=True)
+                ]
+            )
             centred = centred * scales
         if len(x) > x.shape[1]:
             return cls(mean, scales)
@@ -187,6 +189,13 @@ class AnchorLift:
 
 
 Lift = LinearLift | KernelLift | AnchorLift
+
+
+def _scale(centred: Tensor, given: Tensor) -> Tensor:
+    """What gives a block a total variance of one; 0 for a block that is constant but for rounding."""
+    spread = centred.square().sum()
+    least = len(given) * given.shape[1] * (torch.finfo(torch.float64).eps * given.double().abs().max()).square()
+    return torch.where(spread > least, (len(centred) / spread).sqrt(), torch.zeros_like(spread))
 
 
 def _unit(x: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from hyperspectral_geo.fusion.anchor_space import anchor_space
 from hyperspectral_geo.fusion.choice import Candidate, Choice, lifted_candidates
 from hyperspectral_geo.fusion.estimator import Estimator
 from hyperspectral_geo.fusion.explanation import Explanation, explanation
-from hyperspectral_geo.fusion.fitting import Progress, fit_space, with_decoders
+from hyperspectral_geo.fusion.fitting import Fitted, Progress, fit_space, with_decoders
 from hyperspectral_geo.fusion.joint_space import JointSpace
 from hyperspectral_geo.fusion.presets import PRESETS, Preset
 from hyperspectral_geo.fusion.retrieval import csls, recall_at_k
@@ -124,9 +124,9 @@ class SubspaceFusion(Estimator):
             given, preset.gammas, unpaired=unpaired, folds=folds, seed=self.seed, rank=self.rank
         )
         lifts = len(unpaired) * len(preset.gammas)
-        space = self._fitted(candidates, given.blocks, preset, progress, lifts=lifts)
-        self.space_ = space if space.decoders else with_decoders(space, given)
-        return self
+        fitted = self._fitted(candidates, given.blocks, preset, progress, lifts=lifts)
+        space = fitted.space if fitted.space.decoders else with_decoders(fitted.space, given)
+        return self._keep(replace(fitted, space=space))
 
     def fit_batches(self, batches: Iterable[Sequence[Any]], *, progress: Progress = None) -> SubspaceFusion:
         """Fit on views that come in batches, in one pass and constant memory; lifts are linear.
@@ -143,8 +143,7 @@ class SubspaceFusion(Estimator):
         if None not in preset.gammas or preset.anchors:
             raise ValueError(f"method: expected one with linear lifts for batches, got {self.method!r}; pass 'linear'")
         candidate, blocks = streamed_candidate(batches, folds=self.folds)
-        self.space_ = self._fitted([candidate], blocks, replace(preset, gammas=(None,)), progress)
-        return self
+        return self._keep(self._fitted([candidate], blocks, replace(preset, gammas=(None,)), progress))
 
     def encode(self, view: int, x: Any) -> Float[Tensor, "n k"]:
         """Unit vectors of samples of one view; inner products with those of another are similarities."""
@@ -154,8 +153,7 @@ class SubspaceFusion(Estimator):
     def transform(self, views: Sequence[Any]) -> list[Float[Tensor, "_ k"]]:
         """Unit vectors of every view; they need not be paired here."""
         self.require_fitted()
-        if isinstance(views, Tensor) or len(views) != len(self.space_.blocks):
-            raise ValueError(f"views: expected {len(self.space_.blocks)} as when fitted, got {len(views)}")
+        self._require_views(views)
         return [self.encode(view, x) for view, x in enumerate(views)]
 
     def fit_transform(self, views: Sequence[Any], y: None = None) -> list[Float[Tensor, "_ k"]]:
@@ -163,9 +161,10 @@ class SubspaceFusion(Estimator):
         return self.fit(views).transform(views)
 
     def fuse(self, views: Sequence[Any]) -> Float[Tensor, "n k"]:
-        """One unit vector a row: the mean over the views that it has; NaN rows are missing."""
+        """One unit vector a row: the mean over the views that it has; NaN rows are missing, even all of a view."""
         self.require_fitted()
-        given = as_views(views)
+        self._require_views(views)
+        given = as_views(views, lacking=True)
         total = torch.zeros(len(given.rows[0]), len(self.space_), dtype=torch.float64)
         for view, (rows, mask) in enumerate(zip(given.rows, given.present, strict=True)):
             found = self.encode(view, rows)
@@ -249,8 +248,8 @@ class SubspaceFusion(Estimator):
         progress: Progress,
         *,
         lifts: int = 1,
-    ) -> JointSpace:
-        fitted = fit_space(
+    ) -> Fitted:
+        return fit_space(
             candidates,
             preset,
             blocks,
@@ -260,7 +259,10 @@ class SubspaceFusion(Estimator):
             seed=self.seed,
             progress=progress,
         )
-        self.choice_, self.evidence_ = fitted.choice, fitted.evidence
+
+    def _keep(self, fitted: Fitted) -> SubspaceFusion:
+        """All of a fit or nothing of it, and then a warning."""
+        self.space_, self.choice_, self.evidence_ = fitted.space, fitted.choice, fitted.evidence
         if fitted.evidence is not None and not len(fitted.space):
             warnings.warn(
                 f"the views agree no more than shuffled ones (p = {fitted.evidence.p_value:.3f}): the joint space is "
@@ -268,7 +270,7 @@ class SubspaceFusion(Estimator):
                 NothingShared,
                 stacklevel=3,
             )
-        return fitted.space
+        return self
 
     def _space(self, view: int) -> JointSpace:
         self.require_fitted()
@@ -276,6 +278,10 @@ class SubspaceFusion(Estimator):
         if isinstance(view, bool) or not isinstance(view, int) or not 0 <= view < count:
             raise ValueError(f"view: expected a whole number from 0 to {count - 1}, got {view!r}")
         return self.space_
+
+    def _require_views(self, views: Sequence[Any]) -> None:
+        if isinstance(views, Tensor) or len(views) != len(self.space_.blocks):
+            raise ValueError(f"views: expected {len(self.space_.blocks)} as when fitted, got {len(views)}")
 
     def _require_parameters(self) -> None:
         if self.n_components is not None:

@@ -43,7 +43,7 @@ class Views:
         return Views(tuple(x[rows] for x in self.rows), (None,) * len(self.rows), self.blocks)
 
 
-def as_views(views: Sequence[Any], *, least: int = 2) -> Views:
+def as_views(views: Sequence[Any], *, least: int = 2, lacking: bool = False) -> Views:
     """Check and convert the views of ``fit``.
 
     A row that is NaN throughout is a missing one.
@@ -52,6 +52,7 @@ def as_views(views: Sequence[Any], *, least: int = 2) -> Views:
         views: two or more arrays or tensors of shape (n, d_v), as many rows in each. A view may be a tuple of such:
             blocks of features, such as layers of one network, which are to have equal say.
         least: views that are needed.
+        lacking: whether a view may be missing in every row.
 
     Raises:
         ValueError: for fewer views, other shapes, unequal lengths, no complete row, or NaN and infinity in a row that
@@ -69,7 +70,7 @@ def as_views(views: Sequence[Any], *, least: int = 2) -> Views:
                 "be in the same order, with NaN in those that a view lacks"
             )
         missing = samples.isnan().all(1)
-        if bool(missing.all()):
+        if bool(missing.all()) and not lacking:
             raise ValueError(f"view {number}: expected samples, got only rows of NaN")
         if bool(missing.any()):
             samples = samples.masked_fill(missing[:, None], 0.0)

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hyperspectral_geo.fusion.alignment import check_count
-from hyperspectral_geo.fusion.array_input import class_labels, like_input, sample_matrix
+from hyperspectral_geo.fusion.array_input import class_labels, like_input, sample_matrix, share_right
 from hyperspectral_geo.fusion.concepts.background import Background
 from hyperspectral_geo.fusion.concepts.concept_module import ConceptModule, require_one_space
 from hyperspectral_geo.fusion.concepts.concept_use import ConceptUse, concept_use
@@ -148,7 +148,7 @@ class ConceptClassifier(Estimator):
 
     def score(self, X: Any, y: Any) -> float:
         """Share of samples whose label is predicted."""
-        return float((self.predict(X) == np.asarray(y)).mean())
+        return share_right(self.predict(X), y)
 
     def explain(self, X: Any, *, top: int = 3, weights: Mapping[Any, float] | None = None) -> list[ConceptUse]:
         """For each sample, which concept the prediction used and which ``top`` of its directions explain most."""

@@ -25,7 +25,8 @@ def save_concepts(path: str | os.PathLike[str], concepts: Sequence[ConceptModule
     """Write concepts: to one file if the path ends in ``.safetensors``, else one file each into that folder.
 
     Every file is whole or absent, and gives back what was saved, bit for bit. A folder is made if it is missing; its
-    files are numbered, so that adding one more concept leaves the others' files as they are.
+    files are numbered, so that adding one more concept leaves the others' files as they are, and files of concepts that
+    an earlier, longer list left behind are removed.
 
     Raises:
         ValueError: for no concepts, or two of one name.
@@ -41,6 +42,9 @@ def save_concepts(path: str | os.PathLike[str], concepts: Sequence[ConceptModule
     path.mkdir(exist_ok=True)
     for number, concept in enumerate(concepts):
         write_atomically(path / f"{number:05d}{_SUFFIX}", _packed([concept]))
+    for file in path.glob(f"[0-9][0-9][0-9][0-9][0-9]{_SUFFIX}"):
+        if int(file.stem) >= len(concepts):
+            file.unlink()
 
 
 def load_concepts(path: str | os.PathLike[str]) -> tuple[ConceptModule, ...]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hyperspectral_geo.fusion.array_input import class_labels, like_input, sample_matrix
+from hyperspectral_geo.fusion.array_input import class_labels, like_input, sample_matrix, share_right
 from hyperspectral_geo.fusion.estimator import Estimator
 from hyperspectral_geo.fusion.light.selection import select
 from hyperspectral_geo.fusion.light.task_subspace import TaskSubspace
@@ -73,4 +73,4 @@ class SubspaceSelector(Estimator):
 
     def score(self, X: Any, y: Any) -> float:
         """Share of samples whose label is predicted."""
-        return float((self.predict(X) == np.asarray(y)).mean())
+        return share_right(self.predict(X), y)

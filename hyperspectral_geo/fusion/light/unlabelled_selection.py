@@ -120,6 +120,8 @@ def select_from_concepts(
             raise ValueError(
                 f"concept {name!r}: expected one with a mean, got none; extract it from centred activations"
             )
+        if getattr(concept, "space", "") != getattr(concepts[names[0]], "space", ""):
+            raise ValueError(f"concept {name!r}: expected the background of the others, got another; make them alike")
         if means and (concept.mean.shape, concept.mean.dtype) != (means[0].shape, means[0].dtype):
             raise ValueError(
                 f"concept {name!r}: expected the space and dtype of the others, got {concept.mean.dtype} "
@@ -136,6 +138,8 @@ def select_from_concepts(
     # All happens in the span of the modules and of their means.
     frame = torch.linalg.svd(torch.cat([stacked, (centroids - mean).T], 1), full_matrices=False).U
     variances, axes = torch.linalg.eigh(frame.T @ stacked @ stacked.T @ frame)
+    if not float(variances.mean()) > 0:
+        raise ValueError("concepts: expected directions in which members vary, got none in any; use more members")
     axes = frame @ axes
     found = ClassMoments(mean, axes, variances.clamp_min(0), (centroids - mean) @ axes, shares, float(variances.mean()))
     return _unlabelled(found, names, ridge, means[0].dtype)
