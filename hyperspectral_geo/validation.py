@@ -15,6 +15,7 @@ __all__ = [
     "require_orthonormal",
     "require_pair",
     "require_same_kind",
+    "require_seed",
     "require_vectors",
     "resolve_weights",
     "spread_weights",
@@ -72,6 +73,12 @@ def require_finite(name: str, x: Tensor) -> None:
         f"{name}: expected finite entries, got {x[index].item()} at index {index} ({count} of {x.numel()} entries); "
         f"clean the input, for instance with torch.nan_to_num"
     )
+
+
+def require_seed(seed: object) -> None:
+    """Raise ``ValueError`` unless it is a whole number that a generator can be seeded with."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise ValueError(f"seed: expected a whole number from 0 to 2^63 - 1, got {seed!r}; pass an int")
 
 
 def require_orthonormal(name: str, x: Tensor) -> None:

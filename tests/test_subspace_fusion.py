@@ -76,7 +76,7 @@ def test_batches_give_what_all_rows_at_once_give():
     streamed = SubspaceFusion(method="rcca", ridge=0.2).fit_batches(batches)
     torch.testing.assert_close(streamed.similarity(*VIEWS), whole.similarity(*VIEWS), rtol=1e-8, atol=1e-9)
     moments = Moments.of(part(VIEWS, TRAIN))
-    by_moments = decoders_of_moments(streamed.space_.basis, moments)
+    by_moments = decoders_of_moments(streamed.space_.basis, moments, [None] * 2)
     by_rows = decoders_of_rows(streamed.space_.basis, streamed.space_.lifts, part(VIEWS, TRAIN), [None] * 2)
     for pair, decoder in by_rows.items():
         torch.testing.assert_close(by_moments[pair], decoder, rtol=1e-7, atol=1e-8)
@@ -375,3 +375,61 @@ def test_a_fit_whose_warning_is_an_error_is_whole():
             fusion.fit(unrelated(60, 6, 5))
     assert len(fusion.space_) == 0
     assert str(fusion.explain()).startswith("no shared direction")
+
+
+# batches: blocks, rows that lack a view, few pairs
+
+
+def in_batches(views, size):
+    rows = len(views[0][0] if isinstance(views[0], tuple) else views[0])
+    for start in range(0, rows, size):
+        some = slice(start, start + size)
+        yield [tuple(p[some] for p in view) if isinstance(view, tuple) else view[some] for view in views]
+
+
+def test_blocks_of_batches_have_equal_say():
+    x, y = part(VIEWS, TRAIN)
+    dead = torch.full((120, 2), 0.1, dtype=x.dtype)
+    views = [(x[:, :5] * 1e3, x[:, 5:], dead), y]
+    whole = SubspaceFusion(method="rcca", ridge=0.2, significance=None).fit(views)
+    streamed = SubspaceFusion(method="rcca", ridge=0.2, significance=None).fit_batches(in_batches(views, 30))
+    torch.testing.assert_close(streamed.similarity(views[0], y), whole.similarity(views[0], y), rtol=1e-7, atol=1e-8)
+    torch.testing.assert_close(streamed.convert(views[0]), whole.convert(views[0]), rtol=1e-6, atol=1e-6)
+
+
+def test_batches_may_lack_a_view():
+    x, y = part(VIEWS, TRAIN)
+    gappy = torch.cat([torch.full_like(y[:30], torch.nan), y[30:] + 1e6])
+    whole = SubspaceFusion(method="rcca", ridge=0.2).fit([x, gappy])
+    streamed = SubspaceFusion(method="rcca", ridge=0.2).fit_batches(in_batches([x, gappy], 30))
+    test = VIEWS[0][TEST], VIEWS[1][TEST] + 1e6
+    torch.testing.assert_close(streamed.similarity(*test), whole.similarity(*test), rtol=1e-6, atol=1e-7)
+    assert [len(found.coordinates[0]) for found in streamed.choice_.cross_fitted] == [18] * 5
+
+
+def test_few_pairs_in_batches_mean_fewer_folds():
+    views = part(VIEWS, slice(0, 5))
+    streamed = SubspaceFusion(method="rcca", ridge=1.0, significance=1.0).fit_batches(in_batches(views, 1))
+    assert [len(found.coordinates[0]) for found in streamed.choice_.cross_fitted] == [3, 2]
+    with pytest.raises(ValueError, match="at least 4 rows that have every view, got 3"):
+        SubspaceFusion().fit_batches(in_batches(part(VIEWS, slice(0, 3)), 2))
+
+
+# anchors
+
+
+def test_anchors_convert_to_weighted_means():
+    x, y = part(VIEWS, TRAIN)
+    fusion = SubspaceFusion(method="asif").fit([x, y])
+    shares = fusion.space_.coordinates(0, x[:7])
+    torch.testing.assert_close(shares.sum(1), torch.ones(7, dtype=torch.float64))
+    torch.testing.assert_close(fusion.convert(x[:7]), shares @ y)
+
+
+def test_the_narrowest_of_three_views_does_not_narrow_the_others():
+    x, y, z = related(300, 10, 8, 1, factors=5, noise=0.1)
+    train, test = [v[:200] for v in (x, y, z)], (x[200:], y[200:])
+    fusion = SubspaceFusion(method="gcca", significance=None).fit(train)
+    assert len(fusion.space_) >= 5
+    found = fusion.similarity(*test)
+    assert float((found.argmax(1) == torch.arange(100)).double().mean()) > 0.7

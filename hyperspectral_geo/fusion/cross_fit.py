@@ -38,7 +38,7 @@ class Fold:
     @classmethod
     def of(cls, outside: Moments, inside: Sequence[Float[Tensor, "m _"]]) -> Fold:
         """A fold from the moments of the rows outside and the features inside."""
-        bases = tuple(view_basis(outside, view) for view in range(len(inside)))
+        bases = tuple(view_basis(outside, view, among=" outside each fold") for view in range(len(inside)))
         turned = tuple((x.double() - basis.mean) @ basis.directions for x, basis in zip(inside, bases, strict=True))
         return cls(bases, principal_covariances(outside, bases), turned)
 

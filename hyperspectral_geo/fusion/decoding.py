@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hyperspectral_geo.fusion.joint_basis import JointBasis
 from hyperspectral_geo.fusion.lifting import Lift
-from hyperspectral_geo.fusion.moments import Moments
+from hyperspectral_geo.fusion.moments import Moments, mean_of_rows
 
 __all__ = ["Decoders", "decoders_of_moments", "decoders_of_rows"]
 
@@ -33,7 +33,7 @@ def decoders_of_rows(
     pairs = list(product(views, views))
     squares = {pair: torch.zeros(k, k, dtype=torch.float64) for pair in pairs}
     products = {(u, v): torch.zeros(k, rows[v].shape[1], dtype=torch.float64) for u, v in pairs}
-    means = [(x if mask is None else x[mask]).double().mean(0) for x, mask in zip(rows, present, strict=True)]
+    means = [mean_of_rows(x if mask is None else x[mask]) for x, mask in zip(rows, present, strict=True)]
     for start in range(0, len(rows[0]), _ROWS):
         block = slice(start, start + _ROWS)
         codes = [basis.coordinates(v, lifts[v](rows[v][block])) for v in views]
@@ -49,12 +49,21 @@ def decoders_of_rows(
     return {pair: _solved(squares[pair], products[pair]) for pair in pairs}
 
 
-def decoders_of_moments(basis: JointBasis, moments: Moments) -> Decoders:
-    """The same where features are not lifted: Wᵀ C_uu W and Wᵀ C_uv are all that is needed."""
+def decoders_of_moments(basis: JointBasis, moments: Moments, scales: Sequence[Float[Tensor, " _"] | None]) -> Decoders:
+    """The same where features are no more than scaled: Wᵀ C_uu W and Wᵀ C_uv are all that is needed.
+
+    Args:
+        basis: of the views.
+        moments: of the scaled features.
+        scales: of each view's features, ``None`` where they are as they were; a feature whose scale is 0 is constant.
+    """
     found = {}
     for u, v in product(range(len(moments)), repeat=2):
-        weights = basis.weights[u]
-        found[u, v] = _solved(weights.T @ moments.covariance(u, u) @ weights, weights.T @ moments.covariance(u, v))
+        weights, scale = basis.weights[u], scales[v]
+        products = weights.T @ moments.covariance(u, v)
+        if scale is not None:
+            products = torch.where(scale > 0, products / scale, 0.0)
+        found[u, v] = _solved(weights.T @ moments.covariance(u, u) @ weights, products)
     return found
 
 

@@ -10,6 +10,7 @@ from hyperspectral_geo.fusion.choice import Candidate, Choice, choose
 from hyperspectral_geo.fusion.decoding import decoders_of_moments, decoders_of_rows
 from hyperspectral_geo.fusion.joint_space import JointSpace, joint_space
 from hyperspectral_geo.fusion.lifting import LinearLift
+from hyperspectral_geo.fusion.moments import mean_of_rows
 from hyperspectral_geo.fusion.presets import Preset
 from hyperspectral_geo.fusion.shared_evidence import SharedEvidence, shared_evidence
 from hyperspectral_geo.fusion.views import Views
@@ -53,7 +54,7 @@ def fit_space(
         progress: see ``Progress``.
 
     Returns:
-        The space has decoders where lifts leave the features as they are; else see ``with_decoders``.
+        The space has decoders where lifts do no more than scale the features; else see ``with_decoders``.
     """
     total = lifts * len(preset.ridges) * len(preset.powers)
     told = None if progress is None else lambda done: progress(done, total)
@@ -76,11 +77,12 @@ def fit_space(
         n_components=0 if nothing else n_components,
         shared=None if evidence is None else evidence.count,
     )
-    if all(isinstance(lift, LinearLift) and lift.plain for lift in choice.lifts):
+    linear = [lift for lift in choice.lifts if isinstance(lift, LinearLift) and lift.turn is None]
+    if len(linear) == len(blocks):
         space = replace(
             space,
-            decoders=decoders_of_moments(space.basis, choice.moments),
-            feature_means=tuple(choice.moments.mean(view) for view in range(len(blocks))),
+            decoders=decoders_of_moments(space.basis, choice.moments, [lift.scales for lift in linear]),
+            feature_means=tuple(lift.mean for lift in linear),
         )
     return Fitted(space, choice, evidence)
 
@@ -96,6 +98,6 @@ def with_decoders(space: JointSpace, views: Views) -> JointSpace:
         space,
         decoders=decoders_of_rows(space.basis, space.lifts, views.rows, views.present),
         feature_means=tuple(
-            (x if mask is None else x[mask]).double().mean(0) for x, mask in zip(views.rows, views.present, strict=True)
+            mean_of_rows(x if mask is None else x[mask]) for x, mask in zip(views.rows, views.present, strict=True)
         ),
     )

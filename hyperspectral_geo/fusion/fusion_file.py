@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from hyperspectral_geo.atomic_write import write_atomically
+from hyperspectral_geo.fusion.anchor_space import AnchorSpace
 from hyperspectral_geo.fusion.joint_basis import JointBasis
 from hyperspectral_geo.fusion.joint_space import JointSpace
 from hyperspectral_geo.fusion.lifting import AnchorLift, KernelLift, Lift, LinearLift
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["read_fusion", "write_fusion"]
 
-_KIND = "subspace fusion 2"
+_KIND = "subspace fusion 3"
 
 
 def write_fusion(path: Path, fusion: SubspaceFusion) -> Path:
@@ -35,11 +36,9 @@ def write_fusion(path: Path, fusion: SubspaceFusion) -> Path:
     }
     lifts = []
     for view, lift in enumerate(space.lifts):
-        parts = {
-            "mean": space.basis.means[view],
-            "weights": space.basis.weights[view],
-            "feature_mean": space.feature_means[view],
-        }
+        parts = {"feature_mean": space.feature_means[view]}
+        if not isinstance(space, AnchorSpace):
+            parts |= {"mean": space.basis.means[view], "weights": space.basis.weights[view]}
         found, record = _packed_lift(lift)
         lifts.append(record)
         parts |= {f"decoder.{target}": space.decoders[view, target] for target in range(len(space.lifts))}
@@ -87,15 +86,17 @@ def _plain(value: Any) -> Any:
 def _unpacked_space(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> JointSpace:
     views = range(len(record["lifts"]))
     blocks = tuple(tuple(int(width) for width in widths) for widths in record["blocks"])
-    basis = JointBasis(
-        tuple(tensors[f"{view}.mean"] for view in views),
-        tuple(tensors[f"{view}.weights"] for view in views),
-        tensors["correlations"],
-    )
-    space = JointSpace(
+    lifts = tuple(_unpacked_lift(tensors, f"{view}.", record["lifts"][view]) for view in views)
+    anchored = all(isinstance(lift, AnchorLift) for lift in lifts)
+    joined = () if anchored else views
+    space = (AnchorSpace if anchored else JointSpace)(
         blocks=blocks,
-        lifts=tuple(_unpacked_lift(tensors, f"{view}.", record["lifts"][view]) for view in views),
-        basis=basis,
+        lifts=lifts,
+        basis=JointBasis(
+            tuple(tensors[f"{view}.mean"] for view in joined),
+            tuple(tensors[f"{view}.weights"] for view in joined),
+            tensors["correlations"],
+        ),
         spectral_filter=SpectralFilter(float(record["power"]), tensors["knots"], tensors["heights"]),
         decoders={(u, v): tensors[f"{u}.decoder.{v}"] for u in views for v in views},
         feature_means=tuple(tensors[f"{view}.feature_mean"] for view in views),
@@ -109,12 +110,12 @@ def _unpacked_space(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) ->
 def _require_fitting(space: JointSpace, view: int) -> None:
     """Raise ``ValueError`` unless the tensors of a view have shapes that go together."""
     features, k = sum(space.blocks[view]), len(space)
-    weights, mean = space.basis.weights[view], space.basis.means[view]
-    sizes = {
-        "weights": (tuple(weights.shape), (len(mean), k)),
-        "feature_mean": (tuple(space.feature_means[view].shape), (features,)),
-        "lift": (space.lifts[view].sizes, (features, len(mean))),
-    }
+    sizes = {"feature_mean": (tuple(space.feature_means[view].shape), (features,))}
+    lifted = k
+    if not isinstance(space, AnchorSpace):
+        lifted = len(space.basis.means[view])
+        sizes["weights"] = (tuple(space.basis.weights[view].shape), (lifted, k))
+    sizes["lift"] = (space.lifts[view].sizes, (features, lifted))
     for source in range(len(space.lifts)):
         sizes[f"decoder of view {source}"] = (tuple(space.decoders[source, view].shape), (k, features))
     for name, (got, expected) in sizes.items():

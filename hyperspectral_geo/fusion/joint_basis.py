@@ -41,8 +41,10 @@ class ViewBasis:
         return (self.variances + ridge * self.spread).rsqrt()
 
 
-def view_basis(moments: Moments, view: int) -> ViewBasis:
+def view_basis(moments: Moments, view: int, *, among: str = "") -> ViewBasis:
     """Eigenvectors and eigenvalues of a view's covariance, without those that are rounding.
+
+    ``among`` is for the message: which rows the moments are of, if not all.
 
     Raises:
         ValueError: if the view does not vary.
@@ -61,7 +63,8 @@ def view_basis(moments: Moments, view: int) -> ViewBasis:
     kept = variances > max(noise, len(covariance) * eps * float(variances[-1]))
     if not bool(kept.any()):
         raise ValueError(
-            f"view {view}: expected features that vary, got {len(covariance)} constant ones; check how they were made"
+            f"view {view}: expected features that vary{among}, got {len(covariance)} constant ones; check how they "
+            "were made"
         )
     possible = max(1, min(moments.count(view, view) - 1, len(covariance)))
     return ViewBasis(
@@ -188,8 +191,8 @@ def _many(core: dict[tuple[int, int], Tensor], sizes: Sequence[int]) -> tuple[li
         table[starts[u] : starts[u + 1], starts[v] : starts[v + 1]] = block
         table[starts[v] : starts[v + 1], starts[u] : starts[u + 1]] = block.T
     values, vectors = torch.linalg.eigh(table)
-    count, most = len(sizes), min(sizes)
+    count, most = len(sizes), sorted(sizes)[-2]  # as many directions as two views can share
     values, vectors = values.flip(0)[:most], vectors.flip(1)[:, :most] * math.sqrt(count)
-    kept = values > 0
+    kept = values > len(table) * torch.finfo(values.dtype).eps * values.abs().max()
     parts = [vectors[starts[v] : starts[v + 1], kept] for v in range(count)]
     return parts, values[kept] / (count - 1)

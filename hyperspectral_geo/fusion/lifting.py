@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hyperspectral_geo.fusion.moments import mean_of_rows
+
 __all__ = ["AnchorLift", "KernelLift", "LinearLift", "Lift"]
 
 _TINY = 1e-10  # of the largest eigenvalue: what is below is rounding
@@ -33,7 +35,7 @@ class LinearLift:
     @classmethod
     def fitted(cls, x: Float[Tensor, "n d"], *, blocks: Sequence[int] = ()) -> LinearLift:
         """Turned into the span where that has fewer dimensions, which changes no distance and saves d³ of work."""
-        mean = x.double().mean(0)
+        mean = mean_of_rows(x)
         if len(blocks) < 2 and len(x) > x.shape[1]:
             return cls(mean)
         centred = x.double() - mean
@@ -151,8 +153,9 @@ class KernelLift:
 class AnchorLift:
     """Sparse similarities to anchors, one coordinate an anchor: a relative representation.
 
-    Coordinate j is max(0, cos(x − m, a_j − m))^p for the ``kept`` nearest anchors, and 0 for the others. Of paired
-    anchors, the coordinates of two views mean the same, so that no further map is needed.
+    Coordinate j is max(0, cos(x − m, a_j − m))^p for the ``kept`` nearest anchors, and 0 for the others; they are then
+    divided by their sum. Of paired anchors, the coordinates of two views mean the same, so that no further map is
+    needed.
 
     References:
         Norelli, Fumero, Maiorca, Moschella, Rodolà and Locatello, "ASIF: coupled data turns unimodal models to
@@ -181,7 +184,7 @@ class AnchorLift:
         if self.kept < found.shape[1]:
             least = found.topk(self.kept, dim=1).values[:, -1:]
             found = found * (found >= least)
-        return found**self.power
+        return torch.nn.functional.normalize(found**self.power, p=1, dim=1)
 
     def lost(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """Nothing: a relative representation is no projection."""

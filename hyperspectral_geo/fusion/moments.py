@@ -10,10 +10,18 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-__all__ = ["Moments"]
+__all__ = ["Moments", "mean_of_rows"]
 
 _ROWS = 2048  # of a block, whose float64 copy stays in the cache
 _COLUMNS = 256  # of a strip of the products of a view with itself, of which the upper half is made
+
+
+def mean_of_rows(x: Float[Tensor, "n d"]) -> Float[Tensor, " d"]:
+    """In float64, a block at a time: a float64 copy of all rows would double the memory. Of no rows it is 0."""
+    total = torch.zeros(x.shape[1], dtype=torch.float64)
+    for rows in x.split(_ROWS):
+        total += rows.double().sum(0)
+    return total / max(1, len(x))
 
 
 @dataclass
@@ -102,7 +110,9 @@ class Moments:
         """
         masks = [None] * len(views) if present is None else list(present)
         if shifts is None:
-            shifts = [_mean(view if mask is None else view[mask]) for view, mask in zip(views, masks, strict=True)]
+            shifts = [
+                mean_of_rows(view if mask is None else view[mask]) for view, mask in zip(views, masks, strict=True)
+            ]
         moments = cls.nothing(shifts)
         buffers = [
             torch.empty(min(_ROWS, len(view)), len(shift), dtype=shift.dtype)
@@ -143,6 +153,19 @@ class Moments:
     def __sub__(self, other: Moments) -> Moments:
         return Moments(self.shifts, {pair: sums - other.sums[pair] for pair, sums in self.sums.items()})
 
+    def scaled(self, origins: Sequence[Float[Tensor, " _"]], scales: Sequence[Float[Tensor, " _"] | None]) -> Moments:
+        """Of (x − origin)∘scale instead of x; a view whose scale is ``None`` stays as it is."""
+        kept = [torch.ones_like(shift) if s is None else s for shift, s in zip(self.shifts, scales, strict=True)]
+        shifts = tuple(
+            shift if scale is None else (shift - origin) * scale
+            for shift, origin, scale in zip(self.shifts, origins, scales, strict=True)
+        )
+        sums = {
+            (u, v): _Sums(s.count, s.x * kept[u], s.y * kept[v], kept[u][:, None] * s.products * kept[v])
+            for (u, v), s in self.sums.items()
+        }
+        return Moments(shifts, sums)
+
     def __len__(self) -> int:
         """How many views there are."""
         return len(self.shifts)
@@ -162,11 +185,3 @@ class Moments:
             return self.covariance(v, u).T
         found = self.sums[u, v].covariance()
         return found.triu() + found.triu(1).T if u == v else found
-
-
-def _mean(x: Tensor) -> Float[Tensor, " d"]:
-    """In float64, a block at a time: a float64 copy of all rows would double the memory."""
-    total = torch.zeros(x.shape[1], dtype=torch.float64)
-    for rows in x.split(_ROWS):
-        total += rows.double().sum(0)
-    return total / max(1, len(x))

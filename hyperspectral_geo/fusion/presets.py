@@ -8,7 +8,7 @@ from dataclasses import dataclass
 __all__ = ["PRESETS", "Preset"]
 
 _RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
-_POWERS = (0.0, 0.5, 1.0, 2.0)
+_POWERS = (0.0, 0.5, 1.0, 2.0, 3.0)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from hyperspectral_geo.fusion.presets import PRESETS, Preset
 from hyperspectral_geo.fusion.retrieval import csls, recall_at_k
 from hyperspectral_geo.fusion.shared_evidence import SharedEvidence
 from hyperspectral_geo.fusion.streaming import streamed_candidate
-from hyperspectral_geo.fusion.views import as_samples, as_views
+from hyperspectral_geo.fusion.views import as_samples, as_views, require_pairs
 
 __all__ = ["NothingShared", "SubspaceFusion"]
 
@@ -112,11 +112,11 @@ class SubspaceFusion(Estimator):
         self._require_parameters()
         given = as_views(views)
         pairs = int(given.complete.sum())
-        if pairs < 4:
-            raise ValueError(f"views: expected at least 4 rows that have every view, got {pairs}; pair more samples")
+        require_pairs(pairs)
         preset = self._preset()
         if preset.anchors:
-            self.space_, self.choice_, self.evidence_ = anchor_space(given, seed=self.seed), None, None
+            self.space_ = anchor_space(given, folds=self.folds, seed=self.seed)
+            self.choice_ = self.evidence_ = None
             return self
         folds = 0 if preset.fixed and self.significance is None else max(2, min(self.folds, pairs // 2))
         unpaired = (True,) if preset.fixed or pairs == len(given.complete) else (True, False)
@@ -130,6 +130,8 @@ class SubspaceFusion(Estimator):
 
     def fit_batches(self, batches: Iterable[Sequence[Any]], *, progress: Progress = None) -> SubspaceFusion:
         """Fit on views that come in batches, in one pass and constant memory; lifts are linear.
+
+        Rows that lack a view count in the others; only whole rows are held out. A batch may lack a view throughout.
 
         Args:
             batches: each as ``fit`` takes its views. Rows should come in no order that has to do with what they are.
@@ -208,8 +210,6 @@ class SubspaceFusion(Estimator):
         See ``JointSpace.novelty``. ``"asif"`` joins no subspaces and is refused.
         """
         space = self._space(view)
-        if PRESETS[self.method].anchors:
-            raise ValueError(f"novelty: expected a method that joins subspaces, got {self.method!r}; fit another")
         return space.novelty(view, as_samples(f"view {view}", x, blocks=space.blocks[view]))
 
     def explain(self) -> Explanation:

@@ -11,7 +11,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-__all__ = ["Views", "as_samples", "as_views"]
+__all__ = ["Views", "as_samples", "as_views", "require_pairs"]
+
+_LEAST = 4  # pairs: two folds of two
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,17 @@ def as_views(views: Sequence[Any], *, least: int = 2, lacking: bool = False) -> 
             raise ValueError(f"view {number}: expected samples, got only rows of NaN")
         if bool(missing.any()):
             samples = samples.masked_fill(missing[:, None], 0.0)
-        _require_finite(f"view {number}", samples)
+        _require_finite(f"view {number}", samples, "drop the row, or make all of it NaN if the view is missing there")
         rows.append(samples)
         present.append(~missing if bool(missing.any()) else None)
         blocks.append(widths)
     return Views(tuple(rows), tuple(present), tuple(blocks))
+
+
+def require_pairs(count: int) -> None:
+    """Raise ``ValueError`` unless there are rows enough that have every view."""
+    if count < _LEAST:
+        raise ValueError(f"views: expected at least {_LEAST} rows that have every view, got {count}; pair more samples")
 
 
 def as_samples(name: str, x: Any, *, blocks: tuple[int, ...]) -> Float[Tensor, "n d"]:
@@ -91,7 +99,13 @@ def as_samples(name: str, x: Any, *, blocks: tuple[int, ...]) -> Float[Tensor, "
     if widths not in (blocks, (sum(blocks),)):
         expected = " + ".join(map(str, blocks))
         raise ValueError(f"{name}: expected {expected} features as when fitted, got {' + '.join(map(str, widths))}")
-    _require_finite(name, samples)
+    if bool(samples.isnan().all(1).any()):
+        row = int(samples.isnan().all(1).nonzero()[0])
+        raise ValueError(
+            f"{name}: expected samples, got a missing one, row {row}, NaN throughout; drop it, or use fuse, which "
+            "takes what other views have"
+        )
+    _require_finite(name, samples, "drop the row")
     return samples
 
 
@@ -112,10 +126,14 @@ def _matrix(name: str, x: Any) -> Tensor:
             array = np.asarray(x)
         except ValueError as error:
             raise ValueError(f"{name}: expected a matrix (samples, features), got {error}") from None
+        if hasattr(x, "tocsr"):
+            raise ValueError(f"{name}: expected a dense matrix, got a sparse one; pass x.toarray()")
         if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
             raise ValueError(f"{name}: expected real numbers, got {array.dtype}; convert with .astype(float)")
-        array = np.ascontiguousarray(array)
+        array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
         x = torch.from_numpy(array if array.flags.writeable else array.copy())  # torch has no tensors for reading only
+    if x.layout != torch.strided:
+        raise ValueError(f"{name}: expected a dense matrix, got a sparse one; pass x.to_dense()")
     if x.is_complex() or x.ndim != 2 or 0 in x.shape:
         raise ValueError(f"{name}: expected real numbers of shape (samples, features), got {x.dtype}, {tuple(x.shape)}")
     x = x.detach().cpu()
@@ -126,7 +144,7 @@ def _matrix(name: str, x: Any) -> Tensor:
     )
 
 
-def _require_finite(name: str, x: Tensor) -> None:
+def _require_finite(name: str, x: Tensor, remedy: str) -> None:
     if bool(torch.isfinite(x.sum())):
         return
     bad = (~torch.isfinite(x)).nonzero()
@@ -134,5 +152,5 @@ def _require_finite(name: str, x: Tensor) -> None:
         row, column = bad[0].tolist()
         raise ValueError(
             f"{name}: expected finite numbers, got {float(x[row, column])} in row {row}, feature {column} ({len(bad)} "
-            "such entries); drop the row, or make all of it NaN if the view is missing there"
+            f"such entries); {remedy}"
         )

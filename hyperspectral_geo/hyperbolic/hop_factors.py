@@ -9,7 +9,8 @@ from jaxtyping import Float, Int, Int8
 from torch import Tensor
 
 from hyperspectral_geo.hyperbolic.embedding import HopEmbedding
-from hyperspectral_geo.hyperbolic.objective import require_counts, require_seed
+from hyperspectral_geo.hyperbolic.objective import require_counts
+from hyperspectral_geo.validation import require_seed
 
 __all__ = ["HopFactors", "hop_factors"]
 

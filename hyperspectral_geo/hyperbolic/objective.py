@@ -11,7 +11,7 @@ from torch import Tensor
 from hyperspectral_geo.hyperbolic.graph import HopGraph
 from hyperspectral_geo.hyperbolic.parameters import Gradient, HopParameters, summed_rows
 
-__all__ = ["Objective", "PreparedObjective", "concept_gradients", "require_counts", "require_seed", "require_shares"]
+__all__ = ["Objective", "PreparedObjective", "concept_gradients", "require_counts", "require_shares"]
 
 
 class PreparedObjective(ABC):
@@ -66,12 +66,6 @@ def require_counts(**counts: object) -> None:
     for name, value in counts.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{name}: expected a whole number >= 1, got {value!r}")
-
-
-def require_seed(seed: object) -> None:
-    """Raise ``ValueError`` unless it is a whole number that a generator can be seeded with."""
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise ValueError(f"seed: expected a whole number from 0 to 2^63 - 1, got {seed!r}")
 
 
 def require_shares(**shares: object) -> None:

@@ -14,12 +14,13 @@ from hyperspectral_geo.hyperbolic.embedding import HopEmbedding
 from hyperspectral_geo.hyperbolic.geometry import Geometry, require_geometry
 from hyperspectral_geo.hyperbolic.graph import HopGraph
 from hyperspectral_geo.hyperbolic.hop_regression import HopRegression
-from hyperspectral_geo.hyperbolic.objective import Objective, require_counts, require_seed
+from hyperspectral_geo.hyperbolic.objective import Objective, require_counts
 from hyperspectral_geo.hyperbolic.parameters import HopParameters
 from hyperspectral_geo.hyperbolic.processes import joined_processes
 from hyperspectral_geo.hyperbolic.thread_count import torch_threads
 from hyperspectral_geo.hyperbolic.training_loop import train
 from hyperspectral_geo.hyperbolic.training_run import Training, step_generator
+from hyperspectral_geo.validation import require_seed
 
 __all__ = ["fit"]
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from hyperspectral_geo.hyperbolic.embedding import HopEmbedding
 from hyperspectral_geo.hyperbolic.forest import Forest
 from hyperspectral_geo.hyperbolic.graph import HopGraph
-from hyperspectral_geo.hyperbolic.objective import require_counts, require_seed
+from hyperspectral_geo.hyperbolic.objective import require_counts
+from hyperspectral_geo.validation import require_seed
 
 __all__ = ["embed_tree", "tree_learning_rate"]
 

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from hyperspectral_geo.hyperbolic.embedding import HopEmbedding
 from hyperspectral_geo.hyperbolic.geometry import exact_distance
-from hyperspectral_geo.hyperbolic.objective import require_counts, require_seed
+from hyperspectral_geo.hyperbolic.objective import require_counts
 from hyperspectral_geo.hyperbolic.step_forms import rowwise_form_scores
+from hyperspectral_geo.validation import require_seed
 
 __all__ = ["Acquisition", "Question", "hop_spread", "questions"]
 

@@ -17,11 +17,12 @@ from hyperspectral_geo.hyperbolic.feedback.constraint_file import require_known
 from hyperspectral_geo.hyperbolic.feedback.constraint_loss import put_at
 from hyperspectral_geo.hyperbolic.feedback.contradictions import Conflicts, require_consistent
 from hyperspectral_geo.hyperbolic.feedback.terms import Terms, terms_of
-from hyperspectral_geo.hyperbolic.objective import require_counts, require_seed
+from hyperspectral_geo.hyperbolic.objective import require_counts
 from hyperspectral_geo.hyperbolic.pair_leaves import PairLeaves
 from hyperspectral_geo.hyperbolic.parameters import Gradient, HopParameters
 from hyperspectral_geo.hyperbolic.row_adam import RowAdam
 from hyperspectral_geo.hyperbolic.thread_count import torch_threads
+from hyperspectral_geo.validation import require_seed
 
 __all__ = ["FeedbackResult", "apply_feedback", "require_no_links"]
 

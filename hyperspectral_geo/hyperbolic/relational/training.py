@@ -16,7 +16,7 @@ from torch import Tensor
 from hyperspectral_geo.data.knowledge_graph import KnowledgeGraph
 from hyperspectral_geo.hyperbolic.embedding import HopEmbedding
 from hyperspectral_geo.hyperbolic.geometry import Geometry
-from hyperspectral_geo.hyperbolic.objective import require_counts, require_seed
+from hyperspectral_geo.hyperbolic.objective import require_counts
 from hyperspectral_geo.hyperbolic.parameters import HopParameters
 from hyperspectral_geo.hyperbolic.processes import joined_processes
 from hyperspectral_geo.hyperbolic.relational.link_sampling import TypedLinks
@@ -24,6 +24,7 @@ from hyperspectral_geo.hyperbolic.relational.model import RelationalEmbedding
 from hyperspectral_geo.hyperbolic.thread_count import torch_threads
 from hyperspectral_geo.hyperbolic.training_loop import train
 from hyperspectral_geo.hyperbolic.training_run import Training, step_generator
+from hyperspectral_geo.validation import require_seed
 
 __all__ = ["fit_relations"]
 

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from hyperspectral_geo.hyperbolic.embedding import HopEmbedding
 from hyperspectral_geo.hyperbolic.graph import HopGraph
-from hyperspectral_geo.hyperbolic.objective import require_seed
 from hyperspectral_geo.hyperbolic.text.familiar_words import FamiliarWords
 from hyperspectral_geo.hyperbolic.text.fold_in import fold_in
 from hyperspectral_geo.hyperbolic.text.page_rows import PageRows
@@ -27,6 +26,7 @@ from hyperspectral_geo.hyperbolic.text.text_head import TextHead
 from hyperspectral_geo.hyperbolic.text.text_links import TextLinks
 from hyperspectral_geo.hyperbolic.text.tfidf import Tfidf
 from hyperspectral_geo.hyperbolic.text.words import require_texts
+from hyperspectral_geo.validation import require_seed
 
 __all__ = ["TextHopEncoder"]
 
