@@ -135,7 +135,7 @@ def run(quick=True):
     print(found)
     use(fusion, fusions["rcca"], emoji, test, flags)
     title = f"{found.shared} of {len(found.held_out)} directions are above chance"
-    spectrum = shared_directions(found.correlations, found.held_out, found.edge, title=title)
+    spectrum = shared_directions(found.correlations, found.held_out, found.edge, chance=found.chance, title=title)
     return stacked([spectrum, draw_map(fusion, emoji, test)])
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import zipfile
 
 import numpy as np
 import pytest
 import torch
+from fuse_cli_cases import assert_refused
 from fusion_cases import related, unrelated
+from hypothesis import given
+from hypothesis import strategies as st
 
+from hyperspectral_geo.cli.array_files import read_array
 from hyperspectral_geo.fusion import SubspaceFusion
 from hyperspectral_geo.plotting import dimension_curve as curve
 from hyperspectral_geo.plotting.dimension_curve import dimension_curve
@@ -55,6 +61,25 @@ def test_nothing_shared_is_said(hsgeo, tmp_path, capsys):
     assert "No map: it needs two directions, and there are 0" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
+def _damage(folder):
+    """Archives that are not what they say, and other names of files."""
+    np.savez(folder / "pickle.npz", a=np.array([[{}]], dtype=object), allow_pickle=True)
+    whole = (folder / "test.npz").read_bytes()
+    (folder / "flipped.npz").write_bytes(whole.replace(np.load(folder / "test.npz")["b"].tobytes()[:8], b"flipped!"))
+    promise = io.BytesIO()
+    np.lib.format.write_array_header_1_0(promise, {"descr": "<f8", "fortran_order": False, "shape": (10**9, 10**9)})
+    honest = io.BytesIO()
+    np.save(honest, np.zeros((120, 1)))
+    for name, member, content in (
+        ("notes", "notes.txt", b"no array"),
+        ("huge", "a.npy", promise.getvalue() + bytes(960)),
+        ("more", "a.npy", honest.getvalue() + bytes(8)),
+    ):
+        with zipfile.ZipFile(folder / f"{name}.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(member, content)
+    (folder / "link.npy").symlink_to(folder / "b.npy")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -67,20 +92,32 @@ def test_nothing_shared_is_said(hsgeo, tmp_path, capsys):
         (("a.npy", "test.npz:b"), "view 1: expected 120 rows"),
         (("a.npy",), "views: expected 2 or more"),
         (("a.npy", "pickle.npy"), "pickle"),
+        (("a.npy", "pickle.npz"), r"view 1: pickle.npz: .* pickled objects"),
+        (("a.npy", "notes.npz"), "view 1: notes.npz: expected an array of numbers, got one that holds nothing"),
+        (("a.npy", "notes.npz:notes.txt"), "view 1: notes.npz: .* holds nothing"),
+        (("a.npy", "flipped.npz:b"), "view 1: flipped.npz: .* Bad CRC-32"),
+        (("a.npy", "huge.npz"), "view 1: huge.npz: .* promises 8000000000000000000 bytes and holds 960"),
+        (("a.npy", "more.npz"), "view 1: more.npz: .* promises 960 bytes and holds more"),
         (("a.npy", "b.npy", "--method", "magic"), "method: expected one of"),
         (("a.npy", "b.npy", "--report", "no/page.html"), "--report: expected a file in an existing folder"),
+        (("a.npy", "b.npy", "--report", "m.safetensors"), "--report: .* m.safetensors, which is --out too"),
+        (("a.npy", "b.npy", "--report", "./a.npy"), "--report: .* a.npy, which is view 0 too"),
+        (("a.npy", "test.npz:b", "--report", "test.npz"), "--report: .* test.npz, which is view 1 too"),
+        (("a.npy", "b.npy", "--labels", "m.safetensors", "--report", "p.html"), "--out: .* which is --labels too"),
+        (("eval", "old.safetensors", "a.npy", "b.npy", "--json", "link.npy"), "--json: .* which is view 1 too"),
+        (("eval", "old.safetensors", "a.npy", "b.npy", "--report", "old.safetensors"), "--report: .* is MODEL too"),
+        (("eval", "old.safetensors", "a.npy", "b.npy", "--json", "s", "--report", "s"), "--report: .* is --json too"),
     ],
 )
 def test_bad_files_are_refused(hsgeo, files, capsys, monkeypatch, arguments, message):
     monkeypatch.chdir(files)
+    _damage(files)
     (files / "text.npy").write_text("no array")
     np.save(files / "vector.npy", np.zeros(3))
     np.save(files / "names.npy", np.array([["a"]] * 120))
     np.save(files / "pickle.npy", np.array([[{}]], dtype=object), allow_pickle=True)
-    assert hsgeo("fuse", *arguments, "-o", "m.safetensors") == 2
-    assert not (files / "m.safetensors").exists()
-
-    assert re.search(message, " ".join(capsys.readouterr().err.split()))
+    out = () if arguments[0] == "eval" else ("-o", "m.safetensors")
+    assert_refused(hsgeo, capsys, *arguments, *out, message=message)
 
 
 def test_the_page_of_eval_agrees_with_the_score(hsgeo, files, monkeypatch):
@@ -170,3 +207,35 @@ def test_pictures_show_what_they_are_given():
 def test_options_may_come_before_the_files(files, hsgeo):
     assert hsgeo("fuse", "--out", files / "m.safetensors", "--method", "rcca", files / "a.npy", files / "b.npy") == 0
     assert (files / "m.safetensors").exists()
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("kind", [">f8", ">f4", ">i2", "<f8", "?"])
+def test_arrays_come_in_the_byte_order_of_the_machine(tmp_path, save, kind):
+    array = np.asfortranarray(np.arange(12).reshape(4, 3) % 7, dtype=kind)
+    np.save(tmp_path / "a.npy", array)
+    save(tmp_path / "a.npz", a=array, none=array[:0])
+    for named in ("a.npy", "a.npz:a"):
+        found = read_array("view 0", str(tmp_path / named))
+        np.testing.assert_array_equal(found, array)
+        assert found.dtype == array.dtype.newbyteorder("=")
+        assert found.dtype.isnative
+    assert read_array("view 0", str(tmp_path / "a.npz:none")).shape == (0, 3)
+
+
+@given(st.sampled_from(["a.npy", "a.npz"]), st.lists(st.tuples(st.integers(0, 399), st.integers(0, 255)), min_size=1))
+def test_damaged_files_are_refused_by_name(tmp_path_factory, name, changes):
+    path, array = tmp_path_factory.mktemp("damaged") / name, np.eye(5)
+    (np.savez if name == "a.npz" else np.save)(path, array)
+    content = bytearray(path.read_bytes())
+    for place, byte in changes:
+        content[place % len(content)] = byte
+    path.write_bytes(content)
+    try:
+        found = read_array("view 0", str(path))
+    except ValueError as error:
+        found, said = None, str(error)
+    if found is None:
+        assert f"view 0: {path}" in said
+    elif name == "a.npz":  # which has checksums
+        np.testing.assert_array_equal(found, array)

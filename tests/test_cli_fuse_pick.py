@@ -10,14 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fuse_cli_cases import assert_refused
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
+from hyperspectral_geo import fusion
 from hyperspectral_geo.cli.fuse_prefixes import fifth, prefixes
 from hyperspectral_geo.data import load_emoji
 from hyperspectral_geo.fusion import LightModel, select
 from hyperspectral_geo.plotting import dimension_curve as curve
+
+_HELD = ("--held-out", "test.npy", "--held-out-labels")
 
 
 def _task(rows, *, seed=0):
@@ -112,10 +116,21 @@ def test_without_other_rows_a_fifth_judges_and_the_model_has_all(hsgeo, files, c
     assert "rows, a fifth, by a model of the others" in capsys.readouterr().out
     assert "the model in the file is fitted to all rows" in Path("page.html").read_text(encoding="utf-8")
     assert Path("plain.safetensors").read_bytes() == Path("light.safetensors").read_bytes()
-    np.save("few.npy", np.load("train.npy")[:4])
-    np.save("few_labels.npy", np.array([0, 0, 1, 1]))
+
+
+@pytest.mark.parametrize("each", [2, 3])
+def test_where_no_fifth_can_be_held_out_the_page_says_so(hsgeo, files, each):
+    np.save("few.npy", np.load("train.npy")[: 3 * each])
+    np.save("few_labels.npy", np.arange(3).repeat(each))
     assert hsgeo("fuse", "pick", "few.npy", "few_labels.npy", "-o", "few.safetensors", "--report", "page.html") == 0
-    assert "Too few rows" in Path("page.html").read_text(encoding="utf-8")
+    assert "Too few rows of each class to hold a fifth of them out" in Path("page.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("labels", ["train.txt", "test_numbers.npy"])
+def test_labels_of_held_out_rows_are_looked_at_before_the_fit(hsgeo, files, capsys, monkeypatch, labels):
+    monkeypatch.setattr(fusion, "select", lambda *_, **__: pytest.fail("a fit"))
+    arguments = ("pick", "train.npy", "train.txt", "-o", "light.safetensors", *_HELD, labels)
+    assert_refused(hsgeo, capsys, *arguments, message="--held-out-labels: ")
 
 
 @pytest.mark.parametrize(("components", "more"), [(2, None), (5, "the last 2 are for other heads")])
@@ -141,9 +156,6 @@ def test_onnx_beside_the_model_or_what_to_install_before_the_work(hsgeo, files, 
     assert hsgeo(*command) == 0
     assert "features (n, 12) to scores (n, 4)" in capsys.readouterr().out
     assert Path("light.onnx").read_bytes() == b"onnx"
-
-
-_HELD = ("--held-out", "test.npy", "--held-out-labels")
 
 
 @pytest.mark.parametrize(
@@ -174,6 +186,10 @@ _HELD = ("--held-out", "test.npy", "--held-out-labels")
         (("slim.npy", "train.txt", *_HELD, "test.txt"), "--held-out: expected 11 columns as FEATURES, got 12"),
         (("train.npy", "train.txt", "--report", "no/page.html"), "--report: expected a file in an existing folder"),
         (("train.npy", "train.txt", "--onnx", "no/m.onnx"), "--onnx: expected a file in an existing folder"),
+        (("train.npy", "train.txt", "--onnx", "light.safetensors"), "--onnx: .* which is --out too"),
+        (("train.npy", "train.txt", "--report", "train.npy"), "--report: .* which is FEATURES too"),
+        (("train.npy", "train.txt", "--report", "train.txt"), "--report: .* which is LABELS too"),
+        (("train.npy", "train.txt", *_HELD, "test.txt", "--report", "test.txt"), "which is --held-out-labels too"),
     ],
 )
 def test_bad_input_is_refused(hsgeo, files, capsys, arguments, message):
@@ -192,10 +208,7 @@ def test_bad_input_is_refused(hsgeo, files, capsys, arguments, message):
         ("other.txt", "\n".join([*lines[:3], "elm", *lines[4:]])),
     ):
         (files / name).write_text(text)
-    before = {path.name for path in files.iterdir()}
-    assert hsgeo("fuse", "pick", *arguments, "-o", "light.safetensors") == 2
-    assert {path.name for path in files.iterdir()} == before
-    assert re.search(message, " ".join(capsys.readouterr().err.replace("│", " ").split()))
+    assert_refused(hsgeo, capsys, "pick", *arguments, "-o", "light.safetensors", message=message)
 
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=120), st.integers(0, 3))

@@ -16,8 +16,8 @@ from hyperspectral_geo.fusion.concepts.background import Background
 from hyperspectral_geo.fusion.concepts.classifier import ConceptClassifier
 from hyperspectral_geo.fusion.concepts.concept_module import concept_module
 from hyperspectral_geo.fusion.concepts.measures import cross_concept_cosine, linear_factors
+from hyperspectral_geo.fusion.concepts.shrinkage import choose_shrinkage
 from hyperspectral_geo.fusion.concepts.weights import concept_weights
-from hyperspectral_geo.fusion.light.subspace_selector import SubspaceSelector
 
 D = torch.float64
 NAMES = np.array(["cat", "dog", "fox"])
@@ -141,6 +141,17 @@ def test_signs_of_directions_never_matter(fitted) -> None:
 REFUSALS = {
     "taken": (lambda m: m.with_concept(m.concept("cat")), "a new name and label"),
     "kind of label": (lambda m: m.with_concept(_other(m), label=3), "expected one like"),
+    "fraction for a label": (
+        lambda m: _of_numbers().with_concept(_other(_of_numbers()), label=7.5),
+        "one like 0, got 7.5",
+    ),
+    "NaN for a label": (
+        lambda m: _of_numbers().with_concept(_other(_of_numbers()), label=np.nan),
+        "one like 0, got nan",
+    ),
+    "boolean for a label": (lambda m: _of_numbers().with_concept(_other(_of_numbers()), label=True), "got True"),
+    "column for a label": (lambda m: _of_numbers().with_concept(_other(_of_numbers()), label=[7]), r"got \[7\]"),
+    "text for a number": (lambda m: _of_numbers().with_concept(_other(_of_numbers())), "one like 0, got 'owl'"),
     "other background": (lambda m: m.with_concept(concept_module(torch.eye(8), name="owl")), "same background"),
     "unknown name": (lambda m: m.without("owl"), "expected one of cat, dog, fox, got 'owl'"),
     "the last one": (lambda m: m.without("cat").without("dog").without("fox"), "a classifier needs one"),
@@ -149,14 +160,24 @@ REFUSALS = {
     "all weights 0": (lambda m: m.predict(np.ones((1, 8)), weights=dict.fromkeys(NAMES, 0)), "leave one in"),
     "features": (lambda m: m.predict(np.ones((1, 7))), "X has 7 features"),
     "top": (lambda m: m.explain(np.ones((1, 8)), top=0), "top: expected a whole number"),
-    "spread": (lambda m: ConceptClassifier(spread=-1.0).fit(*three()), "spread: expected"),
-    "shrinkage": (lambda m: ConceptClassifier(shrinkage=0.0).fit(*three()), "shrinkage: expected"),
-    "temperature": (lambda m: ConceptClassifier(temperature=0.0).fit(*three()), "temperature: expected"),
+    **{
+        f"{key} {value}": (
+            lambda m, options={key: value}: ConceptClassifier(**options).fit(*three()),
+            f"{key}: expected a .*number .* or None, got {value!r}",
+        )
+        for key, below in (("spread", -1.0), ("shrinkage", 0.0), ("temperature", 0.0))
+        for value in (below, math.inf, math.nan, True, "1")
+    },
     "folds": (lambda m: ConceptClassifier(folds=1).fit(*three()), "folds: expected 2"),
     "background": (lambda m: ConceptClassifier("mean").fit(*three()), "expected a Background"),
     "constant samples": (lambda m: ConceptClassifier().fit(np.ones((6, 2)), [0, 1] * 3), "that vary"),
     "one sample": (lambda m: ConceptClassifier().fit(np.ones((1, 2)), [0]), "n_samples = 1"),
 }
+
+
+def _of_numbers() -> ConceptClassifier:
+    x, y = three()
+    return ConceptClassifier(shrinkage=0.5, spread=0.3, temperature=1.0).fit(x, np.unique(y, return_inverse=True)[1])
 
 
 def _other(model: ConceptClassifier):
@@ -168,6 +189,37 @@ def _other(model: ConceptClassifier):
 def test_bad_input_is_refused(call, message: str, fitted) -> None:
     with pytest.raises(ValueError, match=message):
         call(fitted)
+
+
+@pytest.mark.parametrize(
+    ("kind", "label", "found"),
+    [("U3", "elephant", "elephant"), ("O", "owl", "owl"), ("i8", np.int64(7), 7), (">u1", 300, 300), ("f8", 7.0, 7.0)],
+)
+def test_a_concept_added_is_predicted_by_its_label(kind, label, found) -> None:
+    x, y = three()
+    y = (y if kind in "U3O" else np.unique(y, return_inverse=True)[1]).astype(kind)
+    model = ConceptClassifier(shrinkage=0.5, spread=0.3, temperature=1.0).fit(x, y)
+    far = torch.from_numpy(x[:9]) + 50
+    owl = concept_module(far, name="owl", background=model.background_)
+    wider = model.with_concept(owl, label=label)
+    assert wider.predict(far).tolist() == [found] * 9
+    assert wider.classes_[:3].tolist() == model.classes_.tolist()
+    assert wider.concept(found) is owl
+
+
+@pytest.mark.parametrize("value", [5.0, 0.1])
+@pytest.mark.parametrize("odd", range(4))
+def test_folds_in_which_nothing_varies_do_not_judge(value: float, odd: int) -> None:
+    x = torch.full((7, 3), value, dtype=D)
+    x[odd] += 1
+    groups = torch.zeros(7, dtype=torch.long)
+    found = choose_shrinkage(x, groups)
+    assert all(math.isfinite(loss) for loss in found.losses.values())
+    assert ConceptClassifier().fit(x, groups).predict(x).tolist() == [0] * 7
+    assert choose_shrinkage(x[odd + 1 :], groups[odd + 1 :]).losses == {}
+    for learn in (Background.of, lambda rows: concept_module(rows, name="a")):
+        with pytest.raises(ValueError, match="expected samples .*(that vary|that differ)"):
+            learn(x[odd + 1 :])
 
 
 def test_one_sample_a_class_and_one_class_work() -> None:
@@ -238,13 +290,3 @@ def test_linear_factors_of_sums_of_noise_and_of_interactions() -> None:
 def test_wrong_factors_are_refused(x, factors, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         linear_factors(x, factors)
-
-
-@pytest.mark.parametrize("estimator", [ConceptClassifier(), SubspaceSelector()], ids=["concepts", "selector"])
-def test_scores_take_a_column_of_labels_and_refuse_other_numbers_of_them(estimator):
-    x = np.random.default_rng(0).normal(size=(30, 4))
-    y = np.arange(30) % 3
-    estimator.fit(x, y)
-    assert estimator.score(x, y[:, None]) == estimator.score(x, y)
-    with pytest.raises(ValueError, match=r"y: expected 30 labels, one for each row of X, got shape \(1,\)"):
-        estimator.score(x, [1])

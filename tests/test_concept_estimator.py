@@ -17,8 +17,13 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 from hyperspectral_geo.fusion.array_input import class_labels, like_input, sample_matrix
+from hyperspectral_geo.fusion.concepts.background import Background
 from hyperspectral_geo.fusion.concepts.classifier import ConceptClassifier
+from hyperspectral_geo.fusion.concepts.concept_module import ConceptModule, concept_module
+from hyperspectral_geo.fusion.concepts.measures import cross_concept_cosine, linear_factors
+from hyperspectral_geo.fusion.concepts.shrinkage import choose_shrinkage
 from hyperspectral_geo.fusion.estimator import Estimator
+from hyperspectral_geo.fusion.light.subspace_selector import SubspaceSelector
 
 
 class Centring(Estimator):
@@ -103,6 +108,27 @@ def test_wrong_samples_are_refused(x, kind, message) -> None:
         Centring().fit(x)
 
 
+E = torch.eye(3, dtype=torch.float64)
+SPARSE = {
+    "background": lambda x: Background.of(x),
+    "whitening": lambda x: Background.of(E).whiten(x),
+    "concept": lambda x: concept_module(x, name="a"),
+    "directions": lambda x: ConceptModule("a", E[0], x, E[0], 1.0, 1),
+    "density": lambda x: concept_module(E, name="a").log_density(x),
+    "shrinkage": lambda x: choose_shrinkage(x, torch.zeros(3, dtype=torch.long)),
+    "cosine": lambda x: cross_concept_cosine([x, x]),
+    "factors": lambda x: linear_factors(x, torch.zeros(3, 1, dtype=torch.long)),
+}
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("sparse", [scipy.sparse.eye_array(3), E.to_sparse()])
+@pytest.mark.parametrize("call", SPARSE.values(), ids=SPARSE)
+def test_sparse_samples_are_refused(call, sparse) -> None:
+    with pytest.raises(TypeError, match="expected a dense array, got a sparse matrix"):
+        call(sparse)
+
+
 @pytest.mark.parametrize(
     ("y", "message"),
     [
@@ -112,11 +138,26 @@ def test_wrong_samples_are_refused(x, kind, message) -> None:
         ([0.5, 1.0, 2.0], "Unknown label type"),
         ([0.0, np.nan, 1.0], "NaN"),
         (np.array([0, "a", None], dtype=object), "of one kind"),
+        (["a", np.nan, "b"], "of one kind"),
+        (["a", None, "b"], "of one kind"),
+        (["a", 1, "b"], "of one kind"),
+        (np.array([0, np.nan, 1], dtype=object), "NaN"),
+        (np.array([0, 0.5, 1], dtype=object), "Unknown label type"),
     ],
 )
 def test_wrong_labels_are_refused(y, message) -> None:
     with pytest.raises(ValueError, match=message):
         class_labels(Centring(), y, rows=3)
+
+
+@pytest.mark.parametrize("estimator", [ConceptClassifier(), SubspaceSelector()], ids=["concepts", "selector"])
+def test_scores_take_a_column_of_labels_and_refuse_other_numbers_of_them(estimator):
+    x = np.random.default_rng(0).normal(size=(30, 4))
+    y = np.arange(30) % 3
+    estimator.fit(x, y)
+    assert estimator.score(x, y[:, None]) == estimator.score(x, y)
+    with pytest.raises(ValueError, match=r"y: expected 30 labels, one for each row of X, got shape \(1,\)"):
+        estimator.score(x, [1])
 
 
 def test_kinds_and_types_of_samples_are_kept() -> None:
@@ -128,6 +169,7 @@ def test_kinds_and_types_of_samples_are_kept() -> None:
     assert isinstance(tensor, torch.Tensor)
     assert tensor.dtype == torch.float32
     assert found.transform([[1, 2]]).dtype == np.float64
+    assert found.transform(np.ones((1, 2), ">f4")).dtype == np.float32
     with pytest.raises(ValueError, match="X has 3 features, but Centring is expecting 2"):
         found.transform(np.ones((1, 3)))
     with pytest.raises(NotFittedError, match="call fit first"):

@@ -102,6 +102,14 @@ def test_the_background_whitens_its_shrunk_covariance(shrinkage: float, k: int, 
     assert background.fingerprint != Background.of(x, shrinkage=shrinkage).fingerprint
 
 
+def test_groups_are_told_by_any_numbers_and_one_of_them_is_none() -> None:
+    x, groups = samples(12, 4, seed=0), torch.arange(12) % 3
+    for others in (7 - groups, groups * 10**12, groups.int()):
+        torch.testing.assert_close(Background.of(x, groups=others).whiten(x), Background.of(x, groups=groups).whiten(x))
+    one = Background.of(x, groups=torch.full((12,), 5))
+    torch.testing.assert_close(one.whiten(x), Background.of(x).whiten(x))
+
+
 @given(pairs)
 def test_union_and_intersection_are_idempotent_and_commute(pair) -> None:
     a, b = pair
@@ -234,6 +242,11 @@ REFUSALS = {
     "background's features": (lambda: concept_module(E[:, :2], name="a", background=Background.of(E)), "3 features"),
     "background of one": (lambda: Background.of(E[:1]), "at least 2 samples"),
     "background of equals": (lambda: Background.of(torch.ones(4, 3)), "that vary"),
+    "too few groups": (lambda: Background.of(E, groups=torch.arange(2)), "groups: expected 3 whole numbers"),
+    "a column of groups": (lambda: Background.of(E, groups=torch.arange(3)[:, None]), "got torch.int64 of (3, 1)"),
+    "NaN for groups": (lambda: Background.of(E, groups=torch.full((3,), np.nan)), "3 whole numbers, one for each row"),
+    "a list of groups": (lambda: Background.of(E, groups=[0, 1, 0]), "got list; pass a tensor"),
+    "a group a sample": (lambda: Background.of(E, groups=torch.arange(3)), "that vary (within groups)"),
     "no shrinkage": (lambda: Background.of(E, shrinkage=0.0), "in (0, 1]"),
     "union of none": (lambda: union(), "one or more"),
     "other dimension": (lambda: union(AXIS, OTHER), "expected 3 coordinates"),

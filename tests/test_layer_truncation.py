@@ -140,8 +140,10 @@ def test_distillation_regains_what_was_lost_and_moves_thin_layers_only():
     assert [step for step, _ in seen] == list(range(200))
     assert torch.equal(found.losses, torch.tensor([loss for _, loss in seen]))
     assert torch.equal(found.network.get_submodule("4").weight, whole[4].weight)
-    again = distill(cut, targets, x, steps=200, rate=1e-2)
+    x.requires_grad_()
+    again = distill(cut, whole(x), x, steps=200, rate=1e-2)
     assert torch.equal(again.losses, found.losses)
+    assert x.grad is None
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -149,6 +151,8 @@ def test_distillation_regains_what_was_lost_and_moves_thin_layers_only():
     ("targets", "options", "message"),
     [
         (torch.randn(5, 3), {}, "expected 80 rows"),
+        (torch.randn(80), {}, r"targets: expected \(3,\) for each input, as the network gives, got \(\)"),
+        (torch.randn(80, 1), {}, r"targets: expected \(3,\) for each input, .* got \(1,\)"),
         (torch.ones(80, 3), {}, "outputs that vary"),
         (torch.full((80, 3), float("nan")), {}, "targets: expected finite"),
         (torch.randn(80, 3), {"steps": 0}, "steps: expected"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -37,6 +38,17 @@ def test_a_file_gives_the_model_back(task, tmp_path):
     loaded = LightModel.load(tmp_path / "a")
     assert loaded.classes == ("ant", "bee", "cow", "dog")
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), loaded.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("kind", ["i8", ">i2", "u1", "U3", "O"])
+def test_labels_of_numpy_become_names_that_a_file_holds(kind, tmp_path):
+    x, y = torch.randn(12, 4), (np.arange(12) % 3).astype(kind)
+    for labels in (y, list(y)):
+        model = LightModel.of(select(x, labels))
+        assert model.classes == tuple(np.unique(y).tolist())
+        assert {type(name) for name in model.classes} <= {int, str}
+    model.save(tmp_path / "model")
+    assert LightModel.load(tmp_path / "model").classes == model.classes
 
 
 def test_it_trains_as_any_module(task):

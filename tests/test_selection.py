@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,10 +15,13 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
+from torch import nn
 
 from hyperspectral_geo.data import load_emoji
 from hyperspectral_geo.fusion.concepts.background import Background
 from hyperspectral_geo.fusion.concepts.concept_module import concept_module
+from hyperspectral_geo.fusion.light.distillation import distill
+from hyperspectral_geo.fusion.light.layer_truncation import truncate_layers
 from hyperspectral_geo.fusion.light.selection import select
 from hyperspectral_geo.fusion.light.subspace_selector import SubspaceSelector
 from hyperspectral_geo.fusion.light.unlabelled_selection import select_by_text, select_from_concepts
@@ -155,12 +159,16 @@ BAD = {
     "integers": (lambda: select(torch.ones(4, 2).long(), [0, 0, 1, 1]), "floating"),
     "a vector": (lambda: select(torch.ones(4), [0, 0, 1, 1]), "expected shape"),
     "fewer labels": (lambda: select(X, Y[:-1]), "expected 20 labels"),
+    "a column of labels": (lambda: select(X, Y[:, None]), r"a row of 20 labels, .* got shape \(20, 1\)"),
+    "a column of NumPy's": (lambda: select(X, Y.numpy()[:, None]), r"a row of 20 labels, .* got shape \(20, 1\)"),
+    "no label": (lambda: select(X, [float("nan"), *[1.0, 2.0] * 9, 1.0]), "got NaN"),
     "one class": (lambda: select(X, [1] * 20), "at least 2 classes"),
     "a class a row": (lambda: select(X, range(20)), "2 rows or more"),
     "a mixture": (lambda: select(X, ["a"] * 10 + [1] * 10), "can be sorted"),
     "constant": (lambda: select(torch.ones(4, 2), [0, 0, 1, 1]), "constant"),
     "no ridge": (lambda: select(X, Y, ridges=[]), "ridges: expected"),
     "negative ridge": (lambda: select(X, Y, ridges=[-1.0]), "ridges: expected"),
+    "ridge below all": (lambda: select(X[:3].repeat(5, 1), [0, 1, 2] * 5, ridges=[1e-300]), "above rounding"),
     "one fold": (lambda: select(X, Y, folds=1), "folds: expected"),
     "too many": (lambda: select(X, Y, n_components=13), "n_components: expected at most 12"),
     "none": (lambda: select(X, Y, n_components=0), "n_components: expected"),
@@ -178,6 +186,36 @@ BAD = {
     "no weight": (lambda: select_from_concepts({"a": FINE, "b": FINE}, weights=[1.0, 0.0]), "shares > 0"),
     "unknown size": (lambda: SubspaceSelector("all").fit(X, Y), "'noise', got 'all'"),
 }
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("sparse", [scipy.sparse.csr_array(X.numpy()), X.to_sparse()])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: select(x, Y),
+        lambda x: select(X, Y).predict(x),
+        lambda x: SubspaceSelector().fit(x, Y),
+        lambda x: select_by_text(x, X[:2]),
+        lambda x: select_by_text(X, x),
+        lambda x: truncate_layers(nn.Linear(12, 12).double(), [x], energy=0.5),
+        lambda x: distill(nn.Linear(12, 12), x, X),
+        lambda x: distill(nn.Linear(12, 12), X, x),
+    ],
+)
+def test_sparse_features_are_refused(call, sparse):
+    with pytest.raises(TypeError, match="expected a dense array, got a sparse matrix"):
+        call(sparse)
+
+
+@pytest.mark.parametrize("ridge", [1e-3, 1e-12, 1e-20])
+def test_rows_that_repeat_are_told_apart_whatever_the_ridge(ridge):
+    """Nothing varies within the classes, and the covariance has fewer dimensions than the features."""
+    rows, y = X[:3].repeat(5, 1), [0, 1, 2] * 5
+    task = select(rows, y, ridges=[ridge])
+    assert task.predict(rows).tolist() == y
+    assert 0 < task.noise_edge < 10
+    assert task.signal == 2
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -200,6 +238,8 @@ def test_the_estimator_is_the_selection():
     selector = SubspaceSelector(2).fit(x, y)
     torch.testing.assert_close(selector.transform(x), select(x, y).prefix(2).coordinates(x))
     assert SubspaceSelector("noise").fit(x, y).task_.k == 3
+    named = SubspaceSelector().fit(x, np.array(["d", "a", "c", "b"])[y])
+    assert named.task_.classes == tuple(named.classes_) == ("a", "b", "c", "d")
     pipeline = make_pipeline(StandardScaler(), SubspaceSelector()).fit(x.numpy(), y.numpy())
     assert pipeline.score(x.numpy(), y.numpy()) > 0.95
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from fusion_cases import related, unrelated
+from scipy.sparse import csr_matrix
 from sklearn.base import clone
 
 from hyperspectral_geo.data import load_emoji
@@ -139,6 +140,11 @@ def test_explanation_counts_the_shared_directions():
     found = SubspaceFusion(method="rcca").fit(views).explain()
     assert found.shared == 3
     assert found.p_value == 0.001
+    low, high = found.chance
+    assert bool((low < 0).all())
+    assert bool((high > 0).all())
+    assert bool((high < found.edge + 1e-3).all())
+    assert bool((found.held_out[3:] < high[3:]).all())
     torch.testing.assert_close(found.angles.cos(), found.correlations)
     assert bool((found.variance >= 0).all())
     assert bool((found.variance.sum(1) <= 1.2).all())
@@ -208,7 +214,18 @@ BAD = {
     "ridge": (VIEWS, {"ridge": -1.0}, "ridge: expected None, or a number"),
     "folds": (VIEWS, {"folds": 1}, "folds: expected 2 or more"),
     "components": (VIEWS, {"n_components": 0}, "n_components: expected a whole number"),
-    "significance": (VIEWS, {"significance": 2.0}, "significance: expected None, or a number from 0 to 1"),
+    "significance": (VIEWS, {"significance": 2.0}, "significance: expected None, or a number from 0.0001 to 1"),
+    "no significance": (VIEWS, {"significance": 0}, "significance: expected None, or a number from 0.0001 to 1"),
+    "no seed": (VIEWS, {"seed": None}, "seed: expected a whole number"),
+    "a fraction of a seed": (VIEWS, {"seed": 0.5}, "seed: expected a whole number"),
+    "components of anchors": (VIEWS, {"n_components": 3, "method": "asif"}, "n_components: expected None for 'asif'"),
+    "SciPy sparse": ([csr_matrix(VIEWS[0].numpy()), VIEWS[1]], {}, "view 0: expected a dense matrix, got a sparse"),
+    "torch sparse": ([VIEWS[0], VIEWS[1].to_sparse()], {}, "view 1: expected a dense matrix, got a sparse"),
+    "varies in one row": (
+        [VIEWS[0], torch.zeros_like(VIEWS[1]).index_fill(0, torch.tensor(3), 1.0)],
+        {},
+        "view 1: expected features that vary outside each fold, got 8 constant ones",
+    ),
 }
 
 
@@ -228,6 +245,10 @@ def test_misuse_after_fit_is_refused(tmp_path):
         fusion.score([VIEWS[0], VIEWS[1][1:]])
     with pytest.raises(ValueError, match="view 1: expected 8 features as when fitted, got 10"):
         fusion.transform([VIEWS[0], VIEWS[0]])
+    gap = VIEWS[0].clone()
+    gap[4] = torch.nan
+    with pytest.raises(ValueError, match="view 0: expected samples, got a missing one, row 4.*use fuse"):
+        fusion.encode(0, gap)
     with pytest.raises(ValueError, match="view: expected a whole number from 0 to 1, got 2"):
         fusion.encode(2, VIEWS[0])
     with pytest.raises(ValueError, match="views: expected 2 as when fitted"):
@@ -433,3 +454,35 @@ def test_the_narrowest_of_three_views_does_not_narrow_the_others():
     assert len(fusion.space_) >= 5
     found = fusion.similarity(*test)
     assert float((found.argmax(1) == torch.arange(100)).double().mean()) > 0.7
+
+
+# evidence
+
+
+@pytest.mark.parametrize("method", ["procrustes", "pls"])
+def test_methods_of_covariances_tell_correlations(method):
+    x, y = (view * 1e4 for view in part(VIEWS, TRAIN))
+    found = SubspaceFusion(method=method).fit([x, y])
+    codes = [found.space_.coordinates(v, rows).numpy() for v, rows in enumerate((x, y))]
+    expected = [np.corrcoef(codes[0][:, i], codes[1][:, i])[0, 1] for i in range(8)]
+    np.testing.assert_allclose(found.explain().correlations.numpy(), expected, rtol=1e-8)
+
+
+def test_any_significance_can_be_reached():
+    fusion = SubspaceFusion(significance=1e-3, rank=20).fit(part(VIEWS, TRAIN))
+    assert len(fusion.space_) > 0
+    assert fusion.evidence_.p_value <= 1e-3
+
+
+def test_a_space_that_is_kept_without_a_single_direction_says_so():
+    fusion = SubspaceFusion(method="rcca", significance=1.0).fit(unrelated(60, 6, 5))
+    told = str(fusion.explain())
+    assert told.startswith("0 of 5 directions above chance")
+    assert "kept without regard to the test" in told
+    assert "(99 % of chance)" in told
+
+
+def test_big_endian_arrays_are_taken():
+    plain = SubspaceFusion(method="rcca", ridge=0.3).fit(part(VIEWS, TRAIN))
+    big = [x[TRAIN].numpy().astype(">f8") for x in VIEWS]
+    assert torch.equal(SubspaceFusion(method="rcca", ridge=0.3).fit(big).encode(0, VIEWS[0]), plain.encode(0, VIEWS[0]))

@@ -12,10 +12,9 @@ from typer.core import TyperGroup
 
 from hyperspectral_geo.cli.array_files import read_array
 from hyperspectral_geo.cli.fuse_eval_report import write_eval_report
-from hyperspectral_geo.cli.fuse_files import read_labels, read_pictures
+from hyperspectral_geo.cli.fuse_files import read_labels, read_pictures, require_targets
 from hyperspectral_geo.cli.fuse_pick import pick
 from hyperspectral_geo.cli.fuse_report import MAPPED, write_fit_report
-from hyperspectral_geo.cli.hop_sources import require_target
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,13 +61,12 @@ def fit(
     ] = None,
 ) -> None:
     """Join views whose rows belong together; a row of NaN is missing. Prints what they share."""
-    require_target("--out", out)
-    if report is not None:
-        require_target("--report", report)
+    given = {**_numbered(views), "--thumbnails": thumbnails, "--labels": labels}
+    require_targets({"--out": out, "--report": report}, given)
     for option, file in (("--thumbnails", thumbnails), ("--labels", labels)):
         if file is not None and report is None:
             raise ValueError(f"{option}: expected --report PAGE beside it, which shows them, got none; add it")
-    arrays = [read_array(f"view {number}", named) for number, named in enumerate(views)]
+    arrays = [read_array(view, named) for view, named in _numbered(views).items()]
     rows, mapped = len(arrays[0]), _mapped(arrays)
     pictures = read_pictures("--thumbnails", thumbnails, rows=rows, wanted=mapped) if thumbnails is not None else ()
     words = read_labels("--labels", labels, rows=rows) if labels is not None else ()
@@ -107,11 +105,9 @@ def evaluate(
     """Retrieval between views of held-out rows: R@1, R@5, R@10 beside chance."""
     from hyperspectral_geo.fusion import SubspaceFusion
 
-    for option, file in (("--json", json_file), ("--report", report)):
-        if file is not None:
-            require_target(option, file)
+    require_targets({"--json": json_file, "--report": report}, {"MODEL": model, **_numbered(views)})
     fusion = SubspaceFusion.load(model)
-    arrays = [read_array(f"view {number}", named) for number, named in enumerate(views)]
+    arrays = [read_array(view, named) for view, named in _numbered(views).items()]
     score = fusion.score(arrays, corrected=corrected)
     typer.echo("  ".join(f"{name} {value:.4f}" for name, value in score.items()))
     if json_file is not None:
@@ -134,6 +130,10 @@ def _mapped(arrays: Sequence[np.ndarray]) -> list[int]:
         if array.dtype.kind == "f":
             whole &= ~np.isnan(array[: len(whole)]).any(1)
     return np.flatnonzero(whole)[:MAPPED].tolist()
+
+
+def _numbered(views: Sequence[str]) -> dict[str, str]:
+    return {f"view {number}": named for number, named in enumerate(views)}
 
 
 def _names(views: Sequence[str]) -> list[str]:

@@ -1,22 +1,41 @@
-"""Labels and pictures that ``hsgeo fuse`` is given beside features, one a row."""
+"""What ``hsgeo fuse`` is given beside features, labels and pictures, one a row, and where it may write."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from unicodedata import category
 
-from hyperspectral_geo.cli.array_files import MAGIC, load_npy
+from hyperspectral_geo.cli.array_files import MAGIC, load_npy, path_of
+from hyperspectral_geo.cli.hop_sources import require_target
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["read_labels", "read_pictures"]
+__all__ = ["read_labels", "read_pictures", "require_targets"]
 
 _PICTURES = (".png", ".jpg", ".jpeg")
 _SIDE = 64  # pixels of a thumbnail
+
+
+def require_targets(outputs: Mapping[str, Path | None], inputs: Mapping[str, str | Path | None]) -> None:
+    """Refuse before the work what could not be written after it, or would replace an input or another output.
+
+    Args:
+        outputs, inputs: by the options they were given as; an input may be an array of an .npz file.
+
+    Raises:
+        ValueError, OSError: naming the option and what is wrong with it.
+    """
+    taken = {path_of(named).resolve(): option for option, named in inputs.items() if named is not None}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        require_target(option, path)
+        if (other := taken.setdefault(path.resolve(), option)) != option:
+            raise ValueError(f"{option}: expected a file of its own, got {path}, which is {other} too; name another")
 
 
 def read_labels(option: str, path: Path, *, rows: int) -> list[str] | list[int]:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hyperspectral_geo.cli.array_files import read_array
-from hyperspectral_geo.cli.fuse_files import read_labels
-from hyperspectral_geo.cli.hop_sources import require_target
+from hyperspectral_geo.cli.fuse_files import read_labels, require_targets
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,12 +46,6 @@ class Judged:
         import torch
 
         number = {name: i for i, name in enumerate(self.task.classes)}
-        for row, label in enumerate(self.others.y):
-            if label not in number:
-                known = ", ".join(f"{name!r:.20}" for name in self.task.classes[:5])
-                raise ValueError(
-                    f"--held-out-labels: expected classes of LABELS ({known}, …), got {label!r:.40} in row {row}"
-                )
         return torch.tensor([number[label] for label in self.others.y])
 
 
@@ -71,9 +64,13 @@ def pick(
     if (held_out is None) != (held_out_labels is None):
         missing = "--held-out" if held_out is None else "--held-out-labels"
         raise ValueError(f"{missing}: expected features and labels of held-out rows together, got one; add it")
-    for option, path in (("--out", out), ("--report", report), ("--onnx", onnx)):
-        if path is not None:
-            require_target(option, path)
+    given = {
+        "FEATURES": features,
+        "LABELS": labels,
+        "--held-out": held_out,
+        "--held-out-labels": held_out_labels,
+    }
+    require_targets({"--out": out, "--report": report, "--onnx": onnx}, given)
     if onnx is not None:
         _require_exporter()
     rows = _read("FEATURES", features, "LABELS", labels)
@@ -82,9 +79,7 @@ def pick(
     others = None
     if held_out is not None and held_out_labels is not None:
         others = _read("--held-out", held_out, "--held-out-labels", held_out_labels)
-        if others.x.shape[1] != rows.x.shape[1]:
-            wanted = f"{rows.x.shape[1]} columns as FEATURES"
-            raise ValueError(f"--held-out: expected {wanted}, got {others.x.shape[1]}; extract both alike")
+        _require_alike(rows, others)
 
     from hyperspectral_geo.fusion import LightModel, select
 
@@ -116,6 +111,20 @@ def _read(features_option: str, features: str, labels_option: str, labels: Path)
     x = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32 if kept else np.float64))
     check_samples(features_option, x)
     return Rows(x, read_labels(labels_option, labels, rows=len(x)))
+
+
+def _require_alike(rows: Rows, others: Rows) -> None:
+    """Held-out rows have the columns and classes of the others."""
+    if others.x.shape[1] != rows.x.shape[1]:
+        wanted = f"{rows.x.shape[1]} columns as FEATURES"
+        raise ValueError(f"--held-out: expected {wanted}, got {others.x.shape[1]}; extract both alike")
+    known = set(rows.y)
+    for row, label in enumerate(others.y):
+        if label not in known:
+            some = ", ".join(f"{name!r:.20}" for name in sorted(known)[:5])
+            raise ValueError(
+                f"--held-out-labels: expected classes of LABELS ({some}, …), got {label!r:.40} in row {row}"
+            )
 
 
 def _judged(task: TaskSubspace, rows: Rows, others: Rows | None, seed: int) -> Judged | None:

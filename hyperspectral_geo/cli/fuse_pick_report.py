@@ -24,7 +24,7 @@ def write_pick_report(path: Path, task: TaskSubspace, judged: Judged | None, *, 
     from hyperspectral_geo.plotting import Section, write_report
 
     if judged is None:
-        first = Section("Accuracy", "Too few rows to hold any out: no class has three. Pass --held-out.")
+        first = Section("Accuracy", "Too few rows of each class to hold a fifth of them out. Pass --held-out.")
     else:
         first = _accuracy(judged, min(task.k, len(task.classes) - 1), seed)
     sections = [first, _directions(task, summary)]

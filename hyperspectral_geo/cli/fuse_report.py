@@ -55,8 +55,10 @@ def _shared(fusion: SubspaceFusion) -> Section:
     return Section(
         "What the views share",
         text,
-        picture=png_bytes(shared_directions(found.correlations, found.held_out, found.edge), dpi=_RESOLUTION),
-        alt="Correlation of each joint direction, in sample and held out, and the edge of chance.",
+        picture=png_bytes(
+            shared_directions(found.correlations, found.held_out, found.edge, chance=found.chance), dpi=_RESOLUTION
+        ),
+        alt="Correlation of each joint direction, in sample and held out, beside what chance gives.",
     )
 
 

@@ -13,7 +13,19 @@ from torch import Tensor
 from hyperspectral_geo.fusion.estimator import Estimator, sklearn_class
 from hyperspectral_geo.validation import require_finite
 
-__all__ = ["class_labels", "like_input", "sample_matrix", "share_right"]
+__all__ = ["class_labels", "like_input", "require_dense", "sample_matrix", "share_right"]
+
+
+def require_dense(name: str, x: object) -> None:
+    """Raise ``TypeError`` for a sparse matrix of SciPy or a sparse tensor.
+
+    >>> require_dense("x", torch.eye(2).to_sparse())
+    Traceback (most recent call last):
+    TypeError: x: expected a dense array, got a sparse matrix. Sparse data is not supported: use .to_dense(), .toarray()
+    """
+    if hasattr(x, "tocsr") or (isinstance(x, Tensor) and x.layout != torch.strided):
+        wanted = f"{name}: expected a dense array, got a sparse matrix"
+        raise TypeError(f"{wanted}. Sparse data is not supported: use .to_dense(), .toarray()")
 
 
 def sample_matrix(estimator: Estimator, x: Any, *, reset: bool) -> Float[Tensor, "n d"]:
@@ -63,7 +75,7 @@ def class_labels(estimator: Estimator, y: Any, *, rows: int) -> tuple[np.ndarray
     """
     if y is None:
         raise ValueError(f"{type(estimator).__name__} requires y to be passed, but the target y is None; pass labels")
-    labels = y.detach().cpu().numpy() if isinstance(y, Tensor) else np.asarray(y)
+    labels = _of_one_kind(y.detach().cpu().numpy() if isinstance(y, Tensor) else y)
     if labels.ndim == 2 and labels.shape[1] == 1:
         warnings.warn(
             "A column-vector y was passed when a 1d array was expected; pass y.ravel()",
@@ -86,7 +98,7 @@ def class_labels(estimator: Estimator, y: Any, *, rows: int) -> tuple[np.ndarray
     try:
         classes, which = np.unique(labels, return_inverse=True)
     except TypeError as error:
-        raise ValueError(f"y: expected labels of one kind, got a mixture ({error}); pass texts only") from None
+        raise _mixture(str(error)) from None
     return classes, torch.from_numpy(which.astype(np.int64))
 
 
@@ -107,9 +119,24 @@ def like_input(x: Any, result: Tensor) -> Any:
     return result if isinstance(x, Tensor) else result.cpu().numpy()
 
 
+def _of_one_kind(y: Any) -> np.ndarray:
+    """Labels as an array; NumPy makes a text of a NaN among texts, and leaves a NaN among objects alone."""
+    labels = np.asarray(y)
+    if labels.dtype.kind not in "OU":
+        return labels
+    each = np.asarray(y, dtype=object)
+    texts = sum(isinstance(label, str) for label in each.flat)
+    if 0 < texts < each.size:
+        raise _mixture("texts and others")
+    return labels if texts else np.array(each.tolist())
+
+
+def _mixture(said: str) -> ValueError:
+    return ValueError(f"y: expected labels of one kind, got a mixture ({said}); pass texts only")
+
+
 def _floating(x: Any) -> Tensor:
-    if hasattr(x, "tocsr") or (isinstance(x, Tensor) and x.layout != torch.strided):
-        raise TypeError("X: expected a dense array, got a sparse matrix; Sparse data is not supported: use X.toarray()")
+    require_dense("X", x)
     if isinstance(x, Tensor):
         found = x.detach()
         if found.is_complex():
@@ -118,6 +145,7 @@ def _floating(x: Any) -> Tensor:
     array = np.asarray(x)
     if array.dtype.kind == "c":
         raise ValueError(f"X: expected real numbers, got {array.dtype}. Complex data not supported")
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)  # torch holds no other byte order
     if array.dtype not in (np.float32, np.float64):
         array = array.astype(np.float64)  # objects that are no numbers raise TypeError or ValueError, which say so
     # torch cannot hold what is read-only or runs backwards

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import combinations
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hyperspectral_geo.fusion.choice import Choice
 from hyperspectral_geo.fusion.joint_space import JointSpace
-from hyperspectral_geo.fusion.moments import Moments
 from hyperspectral_geo.fusion.shared_evidence import SharedEvidence
 
 __all__ = ["Explanation", "explanation"]
@@ -20,10 +22,13 @@ class Explanation:
     """Directions of a joint space, the most correlated first.
 
     Attributes:
-        correlations: in sample, as regularised, (k,).
-        angles: arccos of them in radians, (k,): the principal angles between the views' (regularised) sample spans.
-        held_out: correlations on rows that a direction's basis has not seen, (k',), k' ≤ k.
-        edge: what the largest held-out correlation of shuffled rows stays below with 99 %.
+        correlations: in sample, (k,): as regularised, and of methods that go by covariances, which have an infinite
+            ridge, those of the coordinates themselves.
+        angles: arccos of them in radians, (k,): with a finite ridge the principal angles between the views'
+            (regularised) sample spans.
+        held_out: correlations on rows that a direction's basis has not seen, (m,), m ≤ k.
+        chance: what holds 99 % of each held-out correlation if rows are shuffled: lower and upper ends, (2, m).
+        edge: what the largest of all held-out correlations of shuffled rows stays below with 99 %.
         p_value: that shuffled rows agree as well as the true ones.
         weights: eigenvalues: what a coordinate counts in each view's unit vectors, (k,).
         variance: share of each view's (lifted) variance that a direction explains, (views, k); with a ridge directions
@@ -34,6 +39,7 @@ class Explanation:
     correlations: Float[Tensor, " k"]
     angles: Float[Tensor, " k"]
     held_out: Float[Tensor, " m"]
+    chance: Float[Tensor, "2 m"]
     edge: float
     p_value: float
     weights: Float[Tensor, " k"]
@@ -42,7 +48,7 @@ class Explanation:
 
     @property
     def shared(self) -> int:
-        """Directions whose held-out correlation is above the edge."""
+        """Directions whose held-out correlation is above the edge: each of them is no chance, even of so many."""
         return int((self.held_out > self.edge).sum())
 
     def strongest_features(self, view: int, direction: int, count: int = 5) -> list[tuple[int, float]]:
@@ -55,34 +61,48 @@ class Explanation:
         """A table of the leading directions."""
         if not len(self.correlations):
             return f"no shared direction (p = {self.p_value:.3f})"
+        alone = "" if self.shared else "; what is shared is spread over many, or kept without regard to the test"
         lines = [
-            f"{self.shared} of {len(self.held_out)} directions above chance: held-out correlation > {self.edge:.3f}, "
-            f"p = {self.p_value:.3f}",
-            "direction  correlation  held out  angle (deg)  weight  variance of each view",
+            f"{self.shared} of {len(self.held_out)} directions above chance: held-out correlation > {self.edge:.3f}",
+            f"all directions together: p = {self.p_value:.2g}{alone}",
+            "direction  correlation  held out  (99 % of chance)  angle (deg)  weight  variance of each view",
         ]
         for i in range(min(10, len(self.held_out))):
             shares = "  ".join(f"{100 * float(share):.1f} %" for share in self.variance[:, i])
+            low, high = self.chance[:, i].tolist()
             lines.append(
                 f"{i + 1:9d}  {float(self.correlations[i]):11.3f}  {float(self.held_out[i]):8.3f}  "
+                f"({low:6.3f} to {high:5.3f})  "
                 f"{float(self.angles[i].rad2deg()):11.1f}  {float(self.weights[i]):6.3f}  {shares}"
             )
         return "\n".join(lines)
 
 
-def explanation(space: JointSpace, moments: Moments, evidence: SharedEvidence) -> Explanation:
-    """Read a joint space beside the moments that it was joined from."""
-    correlations = space.basis.correlations.clamp(0.0, 1.0)
-    shares, features = [], []
-    for view, weight in enumerate(space.basis.weights):
-        covariance = moments.covariance(view, view)
-        with_features = covariance @ weight
-        spread = (weight * with_features).sum(0).clamp_min(torch.finfo(weight.dtype).tiny)
-        shares.append(with_features.square().sum(0) / spread / covariance.trace())
-        features.append((space.decoders[view, view] * spread.sqrt()[:, None])[: space.shared])
+def explanation(space: JointSpace, choice: Choice, evidence: SharedEvidence) -> Explanation:
+    """Read a joint space beside the choice that it was joined by."""
+    moments, weights = choice.moments, space.basis.weights
+    covariances = [moments.covariance(view, view) for view in range(len(moments))]
+    tiny = torch.finfo(torch.float64).tiny
+    spreads = [((c @ w) * w).sum(0).clamp_min(tiny) for c, w in zip(covariances, weights, strict=True)]
+    correlations = space.basis.correlations
+    if any(map(math.isinf, choice.ridges)):
+        pairs = combinations(range(len(moments)), 2)
+        found = [
+            (weights[u] * (moments.covariance(u, v) @ weights[v])).sum(0) * (spreads[u] * spreads[v]).rsqrt()
+            for u, v in pairs
+        ]
+        correlations = torch.stack(found).mean(0).clamp(-1.0, 1.0)
+    shares = [
+        (c @ w).square().sum(0) / spread / c.trace() for c, w, spread in zip(covariances, weights, spreads, strict=True)
+    ]
+    features = [
+        (space.decoders[view, view] * spread.sqrt()[:, None])[: space.shared] for view, spread in enumerate(spreads)
+    ]
     return Explanation(
         correlations=correlations,
         angles=correlations.arccos(),
         held_out=evidence.correlations[: len(correlations)],
+        chance=evidence.chance[:, : len(correlations)],
         edge=evidence.edge,
         p_value=evidence.p_value,
         weights=space.weights,

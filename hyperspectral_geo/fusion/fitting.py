@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -16,6 +17,8 @@ from hyperspectral_geo.fusion.shared_evidence import SharedEvidence, shared_evid
 from hyperspectral_geo.fusion.views import Views
 
 __all__ = ["Fitted", "Progress", "fit_space", "with_decoders"]
+
+_PERMUTATIONS = 999
 
 Progress: TypeAlias = Callable[[int, int], None] | None
 """Called with how many of how many settings are done."""
@@ -62,7 +65,8 @@ def fit_space(
     evidence = None
     if significance is not None:
         # tested where nothing was chosen by the same pairs, but for the candidate, which Bonferroni's factor pays for
-        evidence = shared_evidence(choice.plain, seed=seed)
+        permutations = max(_PERMUTATIONS, math.ceil(lifts / significance) - 1)  # so many that the p-value can be so low
+        evidence = shared_evidence(choice.plain, permutations=permutations, seed=seed)
         p_value = min(1.0, lifts * evidence.p_value)
         if choice.cross_fitted is not choice.plain:
             evidence = shared_evidence(choice.cross_fitted, seed=seed)

@@ -27,11 +27,13 @@ class SharedEvidence:
     Attributes:
         p_value: how often shuffled rows agree as much over all directions: (1 + #) / (1 + permutations).
         correlations: of the leading directions on rows that a basis has not seen, mean over folds and pairs of views.
+        chance: what holds 99 % of each of them when the rows of one view are shuffled: lower and upper ends.
         edge: 99 % quantile of the largest of them when the rows of one view are shuffled.
     """
 
     p_value: float
     correlations: Float[Tensor, " k"]
+    chance: Float[Tensor, "2 k"]
     edge: float
 
     @property
@@ -76,8 +78,10 @@ def shared_evidence(found: Sequence[HeldOut], *, permutations: int = 999, seed: 
     true, shuffled = true / shares, shuffled / shares
     # a shuffle that changes nothing, likely with few rows, must count: it is a tie but for rounding in single precision
     above = int((shuffled @ weights >= true @ weights - _TIE * weights.sum()).sum())
+    tail = (1 - _QUANTILE) / 2
+    chance = shuffled.quantile(torch.tensor([tail, 1 - tail], dtype=shuffled.dtype), dim=0)
     edge = float(shuffled.amax(1).quantile(_QUANTILE))
-    return SharedEvidence((1 + above) / (1 + permutations), true, edge)
+    return SharedEvidence((1 + above) / (1 + permutations), true, chance, edge)
 
 
 def _standardised(x: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -14,12 +13,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hyperspectral_geo.fusion.alignment import check_count
 from hyperspectral_geo.fusion.anchor_space import anchor_space
 from hyperspectral_geo.fusion.choice import Candidate, Choice, lifted_candidates
 from hyperspectral_geo.fusion.estimator import Estimator
 from hyperspectral_geo.fusion.explanation import Explanation, explanation
 from hyperspectral_geo.fusion.fitting import Fitted, Progress, fit_space, with_decoders
+from hyperspectral_geo.fusion.fusion_parameters import require_parameters
 from hyperspectral_geo.fusion.joint_space import JointSpace
 from hyperspectral_geo.fusion.presets import PRESETS, Preset
 from hyperspectral_geo.fusion.retrieval import csls, recall_at_k
@@ -46,14 +45,15 @@ class SubspaceFusion(Estimator):
     their similarity. Other methods of the same machinery have names, see ``PRESETS``.
 
     Args:
-        n_components: directions to keep; ``None`` keeps all that there are.
+        n_components: directions to keep; ``None`` keeps all that there are. ``"asif"``, whose coordinates are the
+            training pairs, takes none.
         method: ``"spectral"``, ``"linear"``, ``"kernel"``, ``"rcca"``, ``"gcca"``, ``"csa"``, ``"cca"``, ``"pls"``,
             ``"procrustes"`` or ``"asif"``.
         ridge: in units of a view's mean variance, for all views; ``None`` chooses it.
         folds: of the cross-fitting; at least two pairs go in each, so few pairs mean fewer folds.
         significance: the joint space is empty, with a ``NothingShared`` warning, if shuffled rows agree as well as the
-            true ones with a greater probability than this; 1.0 keeps it whatever the test says, and ``None`` does
-            without the test, which leaves nothing to ``explain`` and counts all directions as shared.
+            true ones with a greater probability than this, 0.0001 at least; 1.0 keeps it whatever the test says, and
+            ``None`` does without the test, which leaves nothing to ``explain`` and counts all directions as shared.
         rank: directions of a kernel lift.
         seed: of folds and permutations.
 
@@ -109,7 +109,7 @@ class SubspaceFusion(Estimator):
             ValueError: for bad parameters, fewer than two views, fewer than four complete rows, unequal lengths, views
                 that do not vary, NaN or infinity.
         """
-        self._require_parameters()
+        require_parameters(self)
         given = as_views(views)
         pairs = int(given.complete.sum())
         require_pairs(pairs)
@@ -140,7 +140,7 @@ class SubspaceFusion(Estimator):
         Raises:
             ValueError: as ``fit``; for a method that lifts by anchors alone.
         """
-        self._require_parameters()
+        require_parameters(self)
         preset = self._preset()
         if None not in preset.gammas or preset.anchors:
             raise ValueError(f"method: expected one with linear lifts for batches, got {self.method!r}; pass 'linear'")
@@ -220,7 +220,7 @@ class SubspaceFusion(Estimator):
                 f"explain: expected a fusion that fit has just made and tested, got one from a file, which keeps no "
                 f"evidence, one with significance=None, or of a method without directions ({self.method!r}); call fit"
             )
-        return explanation(self.space_, self.choice_.moments, self.evidence_)
+        return explanation(self.space_, self.choice_, self.evidence_)
 
     def save(self, path: str | Path) -> Path:
         """Write one safetensors file, whole or not at all; what was tried is not kept."""
@@ -282,18 +282,3 @@ class SubspaceFusion(Estimator):
     def _require_views(self, views: Sequence[Any]) -> None:
         if isinstance(views, Tensor) or len(views) != len(self.space_.blocks):
             raise ValueError(f"views: expected {len(self.space_.blocks)} as when fitted, got {len(views)}")
-
-    def _require_parameters(self) -> None:
-        if self.n_components is not None:
-            check_count("n_components", self.n_components)
-        check_count("folds", self.folds)
-        check_count("rank", self.rank)
-        if self.folds < 2:
-            raise ValueError(f"folds: expected 2 or more, got {self.folds}")
-        if self.method not in PRESETS:
-            raise ValueError(f"method: expected one of {', '.join(PRESETS)}, got {self.method!r:.40}")
-        for name, value, top in (("ridge", self.ridge, math.inf), ("significance", self.significance, 1.0)):
-            if value is not None and (
-                isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= top
-            ):
-                raise ValueError(f"{name}: expected None, or a number from 0 to {top:g}, got {value!r:.40}")

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hyperspectral_geo.fusion.alignment import check_samples
+from hyperspectral_geo.fusion.array_input import require_dense
 from hyperspectral_geo.linalg import core_dtype
 
 __all__ = ["Background"]
@@ -48,12 +49,14 @@ class Background:
 
         Args:
             x: n ≥ 2 samples, one a row, float32 or float64; computed in float64.
-            groups: which group a sample belongs to; S is then the covariance about the groups' means, which leaves the
-                differences between groups out of what is usual. ``None`` takes it about the mean of all.
+            groups: which group a sample belongs to, whole numbers; S is then the covariance about the groups' means,
+                which leaves the differences between groups out of what is usual. ``None`` is one group of all.
             shrinkage: γ in (0, 1]; 1 changes nothing but the scale.
 
         Raises:
-            ValueError: for fewer than two samples, samples that do not vary, NaN, or γ out of range.
+            ValueError: for fewer than two samples, samples that do not vary, NaN, groups that are not one whole number
+                a sample, or γ out of range.
+            TypeError: for sparse samples.
 
         References:
             Friedman, "Regularized discriminant analysis", 1989; Ledoit and Wolf, "A well-conditioned estimator for
@@ -66,15 +69,15 @@ class Background:
             >>> (z.T @ z / 4).diagonal()
             tensor([1.2857, 0.3333], dtype=torch.float64)
         """
+        require_dense("x", x)
         check_samples("x", x)
         if len(x) < 2:
             raise ValueError(f"x: expected at least 2 samples, got {len(x)}; a background needs samples that differ")
         if not isinstance(shrinkage, Real) or isinstance(shrinkage, bool) or not 0 < shrinkage <= 1:
             raise ValueError(f"shrinkage: expected a number in (0, 1], got {shrinkage!r}; 0.2 is usual")
         wide = x.to(core_dtype(x))
-        mean = wide.mean(0)
-        rest = wide - (mean if groups is None else group_means(wide, groups)[groups])
-        return cls.of_spread(mean, *row_spectrum(rest), shrinkage=shrinkage)
+        numbers = None if groups is None else number_groups(groups, len(x))
+        return cls.of_spread(wide.mean(0), *row_spectrum(centred_rows(wide, numbers)), shrinkage=shrinkage)
 
     @classmethod
     def of_spread(
@@ -91,6 +94,7 @@ class Background:
 
     def whiten(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """Coordinates z of samples, float64, in which the background has covariance near the identity."""
+        require_dense("x", x)
         check_samples("x", x)
         if x.shape[1] != len(self.mean):
             raise ValueError(f"x: expected {len(self.mean)} features as the background has, got {x.shape[1]}")
@@ -106,11 +110,25 @@ class Background:
         return digest.hexdigest()
 
 
-def group_means(x: Float[Tensor, "n d"], groups: Int[Tensor, " n"]) -> Float[Tensor, "g d"]:
-    """Mean of the rows of each group 0, 1, …; a group without rows has mean 0."""
-    count = int(groups.max()) + 1
-    sums = x.new_zeros(count, x.shape[1]).index_add_(0, groups, x)
-    return sums / torch.bincount(groups, minlength=count).clamp_min(1).to(x)[:, None]
+def number_groups(groups: Int[Tensor, " n"], rows: int) -> Int[Tensor, " n"]:
+    """Groups as 0, 1, … in the order of their numbers; ``ValueError`` unless there is a whole number a row."""
+    if not isinstance(groups, Tensor) or groups.is_floating_point() or groups.is_complex() or groups.shape != (rows,):
+        got = f"{groups.dtype} of {tuple(groups.shape)}" if isinstance(groups, Tensor) else type(groups).__name__
+        raise ValueError(f"groups: expected {rows} whole numbers, one for each row of x, got {got}; pass a tensor")
+    return groups.unique(return_inverse=True)[1]
+
+
+def centred_rows(x: Float[Tensor, "n d"], groups: Int[Tensor, " n"] | None = None) -> Float[Tensor, "n d"]:
+    """Rows less the mean of all, or of their group 0, 1, …; 0 in features where what is left is rounding."""
+    if groups is None:
+        centres = x.mean(0)
+    else:
+        sizes = torch.bincount(groups)
+        sums = x.new_zeros(len(sizes), x.shape[1]).index_add_(0, groups, x)
+        centres = (sums / sizes.clamp_min(1).to(x)[:, None])[groups]
+    rest = x - centres
+    rounding = 4 * torch.finfo(x.dtype).eps * x.abs().amax(0)
+    return torch.where(rest.abs().amax(0) > rounding, rest, 0.0)
 
 
 def row_spectrum(rows: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "d r"], Float[Tensor, " r"]]:

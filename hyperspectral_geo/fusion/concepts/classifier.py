@@ -179,13 +179,14 @@ class ConceptClassifier(Estimator):
             ValueError: for a concept of another background, a name or label that is taken, or a label of another kind.
         """
         self.require_fitted()
-        label = concept.name if label is None else label
-        if label in self.classes_.tolist() or any(concept.name == known.name for known in self.concepts_):
+        labels = self.classes_.tolist()
+        label = concept.name if label is None else label.item() if isinstance(label, np.generic) else label
+        if type(label) is not type(labels[0]) or (isinstance(label, float) and not label.is_integer()):
+            raise ValueError(f"label: expected one like {labels[0]!r}, got {label!r}; pass label=…")
+        if label in labels or any(concept.name == known.name for known in self.concepts_):
             raise ValueError(
                 f"concept {concept.name!r}: expected a new name and label, got {label!r}; remove the old one"
             )
-        if (np.asarray(label).dtype.kind in "US") != (self.classes_.dtype.kind in "US"):
-            raise ValueError(f"label: expected one like {self.classes_[0]!r}, got {label!r}; pass label=…")
         require_one_space(self.concepts_[0], concept)
         return self._changed(np.append(self.classes_, label), (*self.concepts_, concept))
 
@@ -235,12 +236,15 @@ class ConceptClassifier(Estimator):
         name = type(self).__name__
         if self.background is not None and not isinstance(self.background, Background):
             raise ValueError(f"{name}: expected a Background, got {type(self.background).__name__}; see Background.of")
-        for key, low, high in (("shrinkage", 0.0, 1.0), ("spread", -1.0, math.inf), ("temperature", 0.0, math.inf)):
+        for key, wanted, fits in (
+            ("shrinkage", "a number in (0, 1]", lambda value: 0 < value <= 1),
+            ("spread", "a finite number >= 0", lambda value: 0 <= value < math.inf),
+            ("temperature", "a finite number > 0", lambda value: 0 < value < math.inf),
+        ):
             value = getattr(self, key)
-            if value is not None and (not isinstance(value, Real) or not low < float(value) <= high):
-                raise ValueError(f"{key}: expected a number in ({low:g}, {high:g}] or None, got {value!r}")
-        if self.spread is not None and self.spread < 0:
-            raise ValueError(f"spread: expected a number >= 0 or None, got {self.spread!r}")
+            number = isinstance(value, Real) and not isinstance(value, bool)
+            if value is not None and not (number and fits(value)):
+                raise ValueError(f"{key}: expected {wanted} or None, got {value!r}; None chooses it")
         check_count("folds", self.folds)
         if self.folds < 2:
             raise ValueError(f"folds: expected 2 or more, got {self.folds}")

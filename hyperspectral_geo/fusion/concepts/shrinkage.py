@@ -8,7 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hyperspectral_geo.fusion.concepts.background import Background, group_means, row_spectrum
+from hyperspectral_geo.fusion.alignment import check_samples
+from hyperspectral_geo.fusion.array_input import require_dense
+from hyperspectral_geo.fusion.concepts.background import Background, centred_rows, number_groups, row_spectrum
 from hyperspectral_geo.fusion.concepts.concept_module import ConceptModule, concept_module
 
 __all__ = ["ConceptShrinkage", "choose_shrinkage"]
@@ -52,35 +54,44 @@ def choose_shrinkage(
     All concepts count as equally likely beforehand, whatever their numbers of samples.
 
     Each fold learns background and concepts from the other folds. The first sample of a group is always learned from,
-    so that every concept exists in every fold.
+    so that every concept exists in every fold. A fold without which no sample differs from the others of its group, nor
+    a group from the others, judges nothing; if there is no other, the setting is one in the middle and not judged.
 
     Args:
         x: samples, float64.
-        groups: 0, 1, …: which concept a sample shows.
+        groups: which concept a sample shows, whole numbers.
         background: if given, it stays, and no shrinkage is chosen.
         shrinkage, spread: if given, kept.
         rank: of the concepts, see ``concept_module``.
         folds: at least 2.
         seed: of the shuffle.
+
+    Raises:
+        ValueError: for NaN, or groups that are not one whole number a sample.
+        TypeError: for sparse samples.
     """
+    require_dense("x", x)
+    check_samples("x", x)
+    groups = number_groups(groups, len(x))
     shrinkages = (1.0,) if background is not None else SHRINKAGES if shrinkage is None else (shrinkage,)
     spreads = SPREADS if spread is None else (spread,)
     fold = _folds(groups, folds, seed)
     scores: dict[tuple[float, float], list[Tensor]] = {(g, k): [] for g in shrinkages for k in spreads}
+    truth: list[Tensor] = []
     for held in range(folds):
         test, train = fold == held, fold != held
-        if not bool(test.any()):
-            continue
         spectrum = None if background is not None else _spread_within(x[train], groups[train])
+        if not bool(test.any()) or (spectrum is not None and not len(spectrum[2])):
+            continue
+        truth.append(groups[test])
         for g in shrinkages:
             space = background or Background.of_spread(*spectrum, shrinkage=g)  # pyright: ignore[reportOptionalIterable]
             concepts = learn_concepts(x[train], groups[train], background=space, rank=rank)
             for k, found in _densities(concepts, space.whiten(x[test]), spreads).items():
                 scores[g, k].append(found)
-    truth = torch.cat([groups[fold == held] for held in range(folds)])
-    fitted = {key: _best_temperature(torch.cat(found), truth) for key, found in scores.items() if found}
-    if not fitted:
+    if not truth:
         return ConceptShrinkage(shrinkages[min(1, len(shrinkages) - 1)], spreads[0], 1.0, {})
+    fitted = {key: _best_temperature(torch.cat(found), torch.cat(truth)) for key, found in scores.items()}
     best = min(fitted, key=lambda key: fitted[key][0])
     return ConceptShrinkage(*best, fitted[best][1], {key: loss for key, (loss, _) in fitted.items()})
 
@@ -104,9 +115,9 @@ def learn_background(x: Tensor, groups: Tensor, *, shrinkage: float) -> Backgrou
 def _spread_within(x: Tensor, groups: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean, directions and variances within groups; about the common mean where no group varies."""
     mean = x.mean(0)
-    directions, variances = row_spectrum(x - group_means(x, groups)[groups])
+    directions, variances = row_spectrum(centred_rows(x, groups))
     if not variances.numel():
-        directions, variances = row_spectrum(x - mean)
+        directions, variances = row_spectrum(centred_rows(x))
     return mean, directions, variances
 
 

@@ -139,7 +139,8 @@ def noise_edge(rows: Tensor, labels: Tensor, count: int, ridge: float, generator
     In the metric of the total covariance, which no shuffling changes, an eigenvalue is ρ = μ/(1 + μ).
     """
     covariance = rows.T @ rows / len(rows)
-    covariance.diagonal().add_(ridge)
+    rounding = len(covariance) * torch.finfo(rows.dtype).eps * float(covariance.trace())
+    covariance.diagonal().add_(max(ridge, rounding))  # repeated rows and a ridge below rounding have no factor
     white = torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), rows.T, upper=False).T
     sizes = torch.bincount(labels, minlength=count)
     weights = (sizes * len(rows)).double().rsqrt()[:, None]

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hyperspectral_geo.fusion.alignment import check_count
+from hyperspectral_geo.fusion.array_input import require_dense
 from hyperspectral_geo.fusion.light.layer_truncation import ThinLayers
 from hyperspectral_geo.validation import require_finite, require_floating
 
@@ -46,7 +47,7 @@ def distill(
 
     Args:
         truncated: the network of a ``Truncation``; it is not changed.
-        targets: outputs of the original for ``inputs``, (n, …).
+        targets: outputs of the original for ``inputs``, (n, …), in the shape that the network gives.
         inputs: (n, …), without labels.
         steps, batch: rows are drawn without repetition until all were seen, then anew.
         rate: of Adam at the start, > 0.
@@ -55,18 +56,20 @@ def distill(
         progress: called after each step with its number and loss.
 
     Raises:
-        ValueError: for unequal lengths, NaN, targets that do not vary, a network without thin layers, a count below 1,
-            or a loss that stops being finite (take a lower rate).
+        ValueError: for unequal lengths, outputs of another shape than the targets, NaN, targets that do not vary, a
+            network without thin layers, a count below 1, or a loss that stops being finite (take a lower rate).
 
     References:
         Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network", 2015, arXiv:1503.02531; Romero et al.,
         "FitNets", 2014, arXiv:1412.6550, for features as targets.
     """
     for name, x in (("targets", targets), ("inputs", inputs)):
+        require_dense(name, x)
         require_floating(name, x)
         require_finite(name, x)
     if len(inputs) != len(targets) or not len(inputs):
         raise ValueError(f"targets: expected {len(inputs)} rows, one an input, got {len(targets)}")
+    targets, inputs = targets.detach(), inputs.detach()  # what made them is not taught
     check_count("steps", steps)
     check_count("batch", batch)
     if not 0 < rate < float("inf"):
@@ -87,6 +90,11 @@ def distill(
             waiting = torch.randperm(len(inputs), generator=generator)
         rows, waiting = waiting[:batch], waiting[batch:]
         made = (forward or _call)(network, inputs[rows])
+        if made.shape != targets[rows].shape:  # else they would be spread over each other
+            raise ValueError(
+                f"targets: expected {tuple(made.shape[1:])} for each input, as the network gives, got "
+                f"{tuple(targets.shape[1:])}; reshape them"
+            )
         loss = (made - targets[rows]).square().mean() / usual
         if not bool(loss.isfinite()):
             got = float(loss.detach())

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from hyperspectral_geo.fusion.alignment import check_count, check_samples
+from hyperspectral_geo.fusion.array_input import require_dense
 from hyperspectral_geo.fusion.light.discriminant import (
     choose,
     class_moments,
@@ -26,7 +28,7 @@ _RIDGES = tuple(10 ** (power / 2) for power in range(-5, 5))
 
 def select(
     x: Float[Tensor, "n d"],
-    y: Int[Tensor, " n"] | Sequence[Hashable],
+    y: Int[Tensor, " n"] | np.ndarray | Sequence[Hashable],
     *,
     n_components: int | None = None,
     ridges: Sequence[float] = _RIDGES,
@@ -51,7 +53,8 @@ def select(
 
     Args:
         x: (n, d), float32 or float64; computed in float64.
-        y: class of each row: whole numbers, or names; at least two classes, and two rows in one of them.
+        y: class of each row: whole numbers, or names; at least two classes, and two rows in one of them. NumPy's become
+            Python's.
         n_components: k; ``None`` keeps min(C − 1, d), all that the scores can use.
         ridges: candidates for λ, > 0, in units of the mean variance within classes.
         folds: of the cross-validation, dealt class by class; classes of one row are never held out alone.
@@ -63,6 +66,7 @@ def select(
     Raises:
         ValueError: for NaN, a wrong shape, one class, no two rows of a class, features that do not vary within or
             between classes, a candidate that is not > 0, or more components than features.
+        TypeError: for sparse features.
 
     References:
         Fisher, "The use of multiple measurements in taxonomic problems", 1936; Friedman, "Regularized discriminant
@@ -74,6 +78,7 @@ def select(
     >>> task.classes, task.predict(torch.tensor([[0.2, 9.0], [0.9, 9.0]])).tolist()
     (('a', 'b'), [0, 1])
     """
+    require_dense("x", x)
     check_samples("x", x)
     classes, labels = _labels(y, len(x))
     check_count("folds", folds)
@@ -96,6 +101,8 @@ def select(
     edge = noise_edge(rows, labels, len(classes), ridge * found.spread, generator)
     if n_components is not None:
         discriminant = continued(found, discriminant, ridge, n_components)
+    if not bool(discriminant.eigenvalues.to(x.dtype).isfinite().all()):
+        raise ValueError(f"ridges: expected candidates above rounding, got {ridge:g} for rows that repeat; take 1e-6")
     discriminant = discriminant.drawn_in(pull).scaled(scale)
     weights = found.axes @ discriminant.directions
     return TaskSubspace(
@@ -111,17 +118,24 @@ def select(
     )
 
 
-def _labels(y: Tensor | Sequence[Hashable], rows: int) -> tuple[tuple[Hashable, ...], Tensor]:
+def _labels(y: Tensor | np.ndarray | Sequence[Hashable], rows: int) -> tuple[tuple[Hashable, ...], Tensor]:
     """The classes in order, and the number of each row's class."""
-    values = y.tolist() if isinstance(y, Tensor) else list(y)
+    if isinstance(y, Tensor | np.ndarray) and y.ndim != 1:
+        got = f"shape {tuple(y.shape)}"
+        raise ValueError(f"y: expected a row of {rows} labels, one for each row of x, got {got}; pass y.ravel()")
+    labels = y.tolist() if isinstance(y, Tensor) else y
+    values = [label.item() if isinstance(label, np.generic) else label for label in labels]
     if len(values) != rows:
         raise ValueError(f"y: expected {rows} labels, one for each row of x, got {len(values)}")
     try:
+        missing = any(value != value for value in values)
         classes = tuple(sorted(set(values)))  # pyright: ignore[reportArgumentType]  # or the error below
     except TypeError:
         raise ValueError(
             "y: expected labels that can be sorted, got a mixture; use numbers only, or names only"
         ) from None
+    if missing:
+        raise ValueError("y: expected a label for each row of x, got NaN; leave these rows out")
     if len(classes) < 2:
         raise ValueError(f"y: expected at least 2 classes, got {len(classes)}; a task tells classes apart")
     if len(classes) == rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ class SubspaceSelector(Estimator):
         classes, labels = class_labels(self, y, rows=len(x))
         if isinstance(self.n_components, str) and self.n_components != "noise":
             raise ValueError(f"n_components: expected a whole number, None or 'noise', got {self.n_components!r}")
-        task = select(x, labels, folds=self.folds, seed=self.seed)
+        task = replace(select(x, labels, folds=self.folds, seed=self.seed), classes=tuple(classes.tolist()))
         wanted = max(1, task.signal) if self.n_components == "noise" else self.n_components
         if wanted is not None:
             task = task.prefix(min(wanted, task.k))  # pyright: ignore[reportArgumentType]
