@@ -12,6 +12,7 @@ from rich.progress import Progress
 
 from hyperspectral_geo.benchmarks import emoji_layers, fusion_retrieval, fusion_speed, fusion_wiki
 from hyperspectral_geo.benchmarks.fusion_splits import PairedSet, random_split
+from hyperspectral_geo.benchmarks.student_interval import student_interval
 from hyperspectral_geo.fusion.alignment import rcca
 from hyperspectral_geo.plotting.fusion_retrieval import retrieval_curves
 
@@ -98,12 +99,13 @@ def test_bars_are_those_of_the_issue():
     assert fusion_wiki._BARS == (0.27, 0.22)
 
 
-def test_a_paired_interval_is_that_of_scipy():
+def test_an_interval_is_that_of_scipy():
     from scipy.stats import ttest_1samp
 
     values = [0.3, -1.0, 2.0, 0.7, 1.1]
     low, high = ttest_1samp(values, 0).confidence_interval(0.95)
-    assert fusion_retrieval.paired_interval(values) == pytest.approx((low, high))
+    assert student_interval(values) == pytest.approx((low, high))
+    assert student_interval(values[:1]) is None
 
 
 def test_a_quick_run_of_retrieval(monkeypatch):

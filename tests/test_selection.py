@@ -74,6 +74,22 @@ def test_every_prefix_is_a_model(seed, k):
     assert (part.eigenvalues.diff() <= 0).all()
 
 
+def test_few_labels_make_centroids_of_equal_length():
+    """With five labels a class lengths say less than directions; with many the rule is the plain one."""
+    emoji = load_emoji()
+    order = torch.randperm(1906, generator=torch.Generator().manual_seed(21))
+    groups = np.array(emoji.subcategories)[order]
+    few = np.concatenate([np.flatnonzero(groups == g)[:5] for g in np.unique(groups) if (groups == g).sum() > 5])
+    rest = np.setdiff1d(np.flatnonzero(np.isin(groups, groups[few])), few)
+    x = emoji.image[order]
+    task = select(x[few], groups[few])
+    lengths = task.centroids.norm(dim=1)
+    torch.testing.assert_close(lengths, lengths[:1].expand_as(lengths))
+    assert (np.array(task.classes)[task.predict(x[rest]).numpy()] == groups[rest]).mean() > 0.38
+    plain = select(*blobs(each=200, apart=0.5)).centroids.norm(dim=1)
+    assert float(plain.std()) > 1e-3
+
+
 def test_coordinates_are_uncorrelated_within_classes():
     x, y = blobs(each=50)
     task = select(x, y, ridges=[1e-9])

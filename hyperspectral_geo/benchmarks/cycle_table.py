@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 
 from hyperspectral_geo.benchmarks.answer_cycle import STRATEGIES, Asked, Cycle
+from hyperspectral_geo.benchmarks.student_interval import student_interval
 from hyperspectral_geo.benchmarks.table import Row
 from hyperspectral_geo.data import Wikispeedia
 from hyperspectral_geo.hyperbolic import HopGraph
@@ -20,7 +21,6 @@ __all__ = ["CycleRuns", "cycle_runs", "part_of"]
 
 _COUNTS = (10, 20, 50, 100, 200, 400)
 _HIDDEN = 0.2
-_T = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # 97.5 % quantiles of Student's t by the number of seeds
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class CycleRuns:
         answers = next(iter(self.asked.values()))[0].answers
         for field, label in _LABELS.items():
             start = [getattr(one.errors[0], field) for one in next(iter(self.asked.values()))]
-            yield Row(f"{label}, no answer", fmean(start), better="lower", interval=_interval(start))
+            yield Row(f"{label}, no answer", fmean(start), better="lower", interval=student_interval(start))
             for name, runs in self.asked.items():
                 for at in range(1, len(answers)):
                     values = [getattr(one.errors[at], field) for one in runs]
@@ -49,7 +49,7 @@ class CycleRuns:
                         f"{label}, {answers[at]} answers on {name}",
                         fmean(values),
                         better="lower",
-                        interval=_interval(values),
+                        interval=student_interval(values),
                         ours=f"gain {fmean(gains):.4f}",
                     )
         last = {name: [one.errors[-1].everywhere for one in runs] for name, runs in self.asked.items()}
@@ -59,7 +59,7 @@ class CycleRuns:
             yield Row(
                 f"{_LABELS['everywhere']}, random pairs less {name}, {answers[-1]} answers",
                 fmean(ahead),
-                interval=_interval(ahead),
+                interval=student_interval(ahead),
             )
 
     def picture(self) -> Figure:
@@ -128,10 +128,3 @@ def _changes(runs: Sequence[Asked], field: str) -> np.ndarray:
     """An error less that before any answer, (seeds, numbers of answers)."""
     errors = np.array([[getattr(error, field) for error in one.errors] for one in runs])
     return errors - errors[:, :1]
-
-
-def _interval(values: Sequence[float]) -> tuple[float, float] | None:
-    if len(values) not in _T:
-        return None
-    half = _T[len(values)] * stdev(values) / len(values) ** 0.5
-    return fmean(values) - half, fmean(values) + half

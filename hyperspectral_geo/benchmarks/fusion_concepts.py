@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from hyperspectral_geo.benchmarks.concept_peers import peers
 from hyperspectral_geo.benchmarks.concept_unseen import unseen_rows
+from hyperspectral_geo.benchmarks.student_interval import student_interval
 from hyperspectral_geo.benchmarks.table import BenchTable, Row, environment
 from hyperspectral_geo.data import load_emoji, shared_data_path
 from hyperspectral_geo.fusion.concepts.background import Background
@@ -139,7 +139,7 @@ def _accuracy_rows(task: Labelled, accuracies: dict[str, list[float]], seconds: 
             f"{task.name}: points above the best peer",
             float(np.mean(gaps)),
             bar=0.0,
-            interval=_interval(gaps),
+            interval=student_interval(gaps),
             ours=f"{100 * np.mean(ours):.1f} %",
             peer=f"{best} {100 * np.mean(accuracies[best]):.1f} %",
         )
@@ -151,7 +151,7 @@ def _accuracy_rows(task: Labelled, accuracies: dict[str, list[float]], seconds: 
             Row(
                 f"{task.name}: accuracy, {name}",
                 float(np.mean(percent)),
-                interval=_interval(percent),
+                interval=student_interval(percent),
                 ours=told,
                 unit=" %",
             )
@@ -233,14 +233,3 @@ def _factor_rows(image: Labelled, text: Labelled) -> list[Row]:
                 told += f", |cos| across factors {found.cosine:.3f} (random {found.cosine_chance:.3f})"
             rows.append(Row(f"{task.name}: whitened R² of {name}", found.r2, peer=peer, ours=told))
     return rows
-
-
-def _interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """95 % interval of the mean by Student's t; None for one value."""
-    if len(values) < 2:
-        return None
-    from scipy.stats import t
-
-    mean = float(np.mean(values))
-    half = float(t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
-    return mean - half, mean + half

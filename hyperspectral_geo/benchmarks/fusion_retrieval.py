@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from hyperspectral_geo.benchmarks.emoji_layers import caption_parts, image_layers
 from hyperspectral_geo.benchmarks.fusion_peers import PEERS, corrected, fit_peers
 from hyperspectral_geo.benchmarks.fusion_splits import TEST, PairedSet, digit_halves, emoji, emoji_hog
+from hyperspectral_geo.benchmarks.student_interval import student_interval
 from hyperspectral_geo.benchmarks.table import BenchTable, Row, environment
 from hyperspectral_geo.benchmarks.timing import one_thread
 from hyperspectral_geo.fusion.retrieval import recall_at_k
@@ -21,7 +21,7 @@ from hyperspectral_geo.plotting.fusion_retrieval import retrieval_curves
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = ["paired_interval", "run"]
+__all__ = ["run"]
 
 OURS = "ours"
 _KS = (1, 10)
@@ -96,20 +96,6 @@ def scores(paired: PairedSet, size: int, seed: int) -> Scores:
     return found
 
 
-def paired_interval(differences: Sequence[float], *, confidence: float = 0.95) -> tuple[float, float]:
-    """Student's interval of the mean of paired differences.
-
-    >>> low, high = paired_interval([1.0, 2.0, 3.0])
-    >>> round(low, 2), round(high, 2)
-    (-0.48, 4.48)
-    """
-    from scipy.stats import t
-
-    count = len(differences)
-    half = float(t.ppf((1 + confidence) / 2, count - 1)) * stdev(differences) / math.sqrt(count)
-    return fmean(differences) - half, fmean(differences) + half
-
-
 def _ours(views: list[Any], test: list[Any], *, seed: int, method: str = "spectral") -> dict[int, float]:
     model = SubspaceFusion(method=method, significance=None, seed=seed).fit(views)
     found = model.score(test, ks=_KS, corrected=True)
@@ -133,12 +119,13 @@ def _rows(label: str, found: list[Scores], contest: _Contest, at: int | None) ->
             unit=" %",
         )
     differences = [one[OURS][1] - one["rCCA"][1] for one in found]
-    low, high = paired_interval(differences)
+    interval = student_interval(differences)
+    assert interval is not None
     yield Row(
         f"{label}: R@1 above rCCA, upper end",
-        high,
+        interval[1],
         None if at is None else 0.0,
-        interval=(low, high),
+        interval=interval,
         ours=f"mean {_signed(fmean(differences))}",
         unit=" pt",
     )

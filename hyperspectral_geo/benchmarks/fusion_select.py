@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from importlib import import_module
-from statistics import mean, stdev
+from statistics import mean
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hyperspectral_geo.benchmarks.fusion_select_unlabelled import unlabelled_rows
 from hyperspectral_geo.benchmarks.network_cut import measure_cut
+from hyperspectral_geo.benchmarks.student_interval import student_interval
 from hyperspectral_geo.benchmarks.table import BenchTable, Row, environment
 from hyperspectral_geo.benchmarks.timing import one_thread
 from hyperspectral_geo.data import load_emoji
@@ -27,7 +28,6 @@ __all__ = ["run"]
 _SPLITS = range(5, 10)
 SIZES = (4, 8, 16, 32, 64, 90, 128, 256)
 TRAINING, SMALLEST = 1400, 5  # pictures to fit on; members of a class that is asked for
-_STUDENT = {2: 12.706, 5: 2.776}  # 97.5 % quantile of Student's t by number of splits
 _OURS, _PCA, _RANDOM, _LDA = "selected", "PCA", "random projection", "LDA, scikit-learn"
 _RIDGE, _FULL_LDA = "ridge, all 1,280", "LDA, all 1,280"
 
@@ -169,12 +169,11 @@ def _rows(task: str, found: Accuracies, most: int) -> list[Row]:
 
 def _difference(name: str, ours: list[float], theirs: list[float], bar: float) -> Row:
     gaps = [a - b for a, b in zip(ours, theirs, strict=True)]
-    half = _STUDENT[len(gaps)] * stdev(gaps) / len(gaps) ** 0.5
     return Row(
         name,
         mean(gaps),
         bar,
-        interval=(mean(gaps) - half, mean(gaps) + half),
+        interval=student_interval(gaps),
         ours=f"{mean(ours):.1f} %",
         peer=f"{mean(theirs):.1f} %",
         unit=" points",

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from hyperspectral_geo.benchmarks.emoji_layers import group_names
-from hyperspectral_geo.benchmarks.fusion_retrieval import paired_interval
 from hyperspectral_geo.benchmarks.fusion_splits import PairedSet, emoji, grouped_split
+from hyperspectral_geo.benchmarks.student_interval import student_interval
 from hyperspectral_geo.benchmarks.table import BenchTable, Row
 from hyperspectral_geo.fusion.concepts.background import Background
 from hyperspectral_geo.fusion.concepts.concept_module import concept_module
@@ -33,7 +33,10 @@ Accuracies = dict[str, float]
 def unlabelled_rows(table: BenchTable, splits: Sequence[int], *, quick: bool) -> None:
     """Add rows for emoji subcategories that no training pair is of."""
     data = emoji(grouped=True)
-    parts = {"concept modules": lambda split: by_concepts(data, split)}
+    parts = {
+        "concept modules": lambda split: by_concepts(data, split, whitened=False),
+        "concept modules, whitened": lambda split: by_concepts(data, split, whitened=True),
+    }
     try:
         names = group_names()
     except ImportError as error:
@@ -52,12 +55,13 @@ def unlabelled_rows(table: BenchTable, splits: Sequence[int], *, quick: bool) ->
         table.rows.append(Row(title, fmean(values), interval=(min(values), max(values)), peer=others, unit=" %"))
         best = max((name for name in found if name not in _OWN and "labels" not in name), key=lambda n: fmean(found[n]))
         gaps = [a - b for a, b in zip(values, found[best], strict=True)]
-        table.rows.append(Row(f"{title}, − {best}", fmean(gaps), interval=paired_interval(gaps), unit=" points"))
+        table.rows.append(Row(f"{title}, − {best}", fmean(gaps), interval=student_interval(gaps), unit=" points"))
     table.notes.append(
         "Unseen subcategories: those of the test pictures, 15 to 20 a split, of which no pair of the fusion is. By "
         f"names: {_PAIRS} pairs of other subcategories make the joint space, a class is MiniLM's vector of its name. "
-        "By modules: every other test picture makes its class's module, with a background of other subcategories, and "
-        "the rest is judged; the labels that are compared with are those of the modules' members. Intervals: least and "
+        "By modules: every other test picture makes its class's module, and the rest is judged; whitened is by a "
+        "background of other subcategories. The labels that are compared with are those of the modules' members; "
+        "principal components are of other subcategories, with the nearest of the modules' means. Intervals: least and "
         "largest over splits; of differences, Student's at 95 %."
     )
 
@@ -86,7 +90,7 @@ def by_names(data: PairedSet, names: dict[str, Tensor], split: int, *, pairs: in
     }
 
 
-def by_concepts(data: PairedSet, split: int) -> Accuracies:
+def by_concepts(data: PairedSet, split: int, *, whitened: bool) -> Accuracies:
     """Pictures of unseen subcategories by ``select_from_concepts``, beside ``select`` with the members' labels."""
     assert data.groups is not None
     parts = grouped_split(data.groups, seed=split)
@@ -95,8 +99,9 @@ def by_concepts(data: PairedSet, split: int) -> Accuracies:
     for place, one in enumerate(groups[::2]):
         members[one].append(2 * place)
     members = {one: places for one, places in sorted(members.items()) if len(places) >= _FEW}
-    background = Background.of(data.x[parts.train[:_PAIRS]])
-    white = background.whiten(data.x[parts.test])
+    others = data.x[parts.train[:_PAIRS]]
+    background = Background.of(others) if whitened else None
+    x, others = (rows if background is None else background.whiten(rows) for rows in (data.x[parts.test], others))
     modules: dict[Hashable, Concept] = {
         one: concept_module(data.x[parts.test[places]], name=one, background=background, rank=_FEW - 1)
         for one, places in members.items()
@@ -107,14 +112,17 @@ def by_concepts(data: PairedSet, split: int) -> Accuracies:
     task = select_from_concepts(modules)
     taught = [(place, classes.index(one)) for one, places in members.items() for place in places]
     rows, labels = torch.tensor(taught).T
-    labelled = select(white[rows], labels)
+    labelled = select(x[rows], labels)
+    means = torch.stack([x[members[one]].mean(0) for one in classes])
+    principal = torch.linalg.svd(others - others.mean(0), full_matrices=False).Vh.T[:, :_SMALL]
     return {
-        _OURS: _percent(task.predict(white[judged]), right),
-        _OWN[1]: _percent(task.prefix(_SMALL).predict(white[judged]), right),
-        "with labels": _percent(labelled.predict(white[judged]), right),
-        f"with labels, its first {_SMALL}": _percent(labelled.prefix(_SMALL).predict(white[judged]), right),
-        "nearest mean": _percent(
-            torch.cdist(white[judged], torch.stack([white[members[one]].mean(0) for one in classes])).argmin(1), right
+        _OURS: _percent(task.predict(x[judged]), right),
+        _OWN[1]: _percent(task.prefix(_SMALL).predict(x[judged]), right),
+        "with labels": _percent(labelled.predict(x[judged]), right),
+        f"with labels, its first {_SMALL}": _percent(labelled.prefix(_SMALL).predict(x[judged]), right),
+        "nearest mean": _percent(torch.cdist(x[judged], means).argmin(1), right),
+        f"nearest mean, {_SMALL} principal components": _percent(
+            torch.cdist(x[judged] @ principal, means @ principal).argmin(1), right
         ),
     }
 

@@ -14,8 +14,8 @@ from torch.nn.functional import normalize
 
 from hyperspectral_geo.benchmarks.emoji_layers import group_names
 from hyperspectral_geo.benchmarks.fusion_peers import fit_peers
-from hyperspectral_geo.benchmarks.fusion_retrieval import paired_interval
 from hyperspectral_geo.benchmarks.fusion_splits import emoji, grouped_split, random_split
+from hyperspectral_geo.benchmarks.student_interval import student_interval
 from hyperspectral_geo.benchmarks.table import BenchTable, Row, environment
 from hyperspectral_geo.benchmarks.timing import one_thread
 from hyperspectral_geo.data import load_emoji
@@ -156,7 +156,7 @@ def _rows(figure: str, found: list[Figures]) -> Iterator[Row]:
         peer=", ".join(f"{name} {means[name]:.3f}" for name in others),
     )
     gaps = [one[_OURS] - one[others[0]] for one in found]
-    yield Row(f"{figure}, above {others[0]}", fmean(gaps), interval=paired_interval(gaps))
+    yield Row(f"{figure}, above {others[0]}", fmean(gaps), interval=student_interval(gaps))
 
 
 _NOTES = [

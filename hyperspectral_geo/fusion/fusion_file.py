@@ -110,7 +110,8 @@ def _unpacked_space(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) ->
 def _require_fitting(space: JointSpace, view: int) -> None:
     """Raise ``ValueError`` unless the tensors of a view have shapes that go together."""
     features, k = sum(space.blocks[view]), len(space)
-    sizes = {"feature_mean": (tuple(space.feature_means[view].shape), (features,))}
+    sizes: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+    sizes["feature_mean"] = (tuple(space.feature_means[view].shape), (features,))
     lifted = k
     if not isinstance(space, AnchorSpace):
         lifted = len(space.basis.means[view])

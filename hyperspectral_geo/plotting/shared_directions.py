@@ -54,7 +54,7 @@ def shared_directions(
     ax.plot(places, inside[:shown], color=_GREY, linewidth=1.6)
     ax.plot(places[: len(outside)], outside[:shown], color=_BLUE, marker="o", markersize=4, linewidth=1.2)
     if band.size:
-        ax.fill_between(places[: len(outside)], *band, color=_ORANGE, alpha=0.18, linewidth=0)
+        ax.fill_between(places[: len(outside)], band[0], band[1], color=_ORANGE, alpha=0.18, linewidth=0)
     ax.axhline(edge, color=_ORANGE, linestyle="--", linewidth=1.4)
     ax.set_xlim(0.5, shown + 0.5)
     ax.set_ylim(min(0.0, float(outside.min(initial=0.0)), float(band.min(initial=0.0))) - 0.03, 1.03)

@@ -10,10 +10,19 @@ from torch import Tensor
 
 from hyperspectral_geo.fusion.alignment import check_count
 
-__all__ = ["ClassMoments", "Discriminant", "choose", "class_moments", "continued", "noise_edge", "solve"]
+__all__ = [
+    "ClassMoments",
+    "Discriminant",
+    "Rule",
+    "choose",
+    "class_moments",
+    "continued",
+    "noise_edge",
+    "solve",
+]
 
 _SCALES = tuple(2.0**power for power in range(-2, 4))
-_PULLS = (0.0, 1.0)
+_CENTROIDS = ((0.0, False), (1.0, False), (1.0, True))  # h, and whether they are of equal length
 _TEMPERATURES = tuple(2.0 ** (power / 2) for power in range(-2, 19))
 _SHUFFLES = 20
 
@@ -40,6 +49,12 @@ class Discriminant(NamedTuple):
         """With centroids multiplied by μ/(μ + pull)."""
         factors = torch.where(self.eigenvalues > 0, self.eigenvalues / (self.eigenvalues + pull), 0.0)
         return self._replace(centroids=self.centroids * factors)
+
+    def levelled(self) -> Discriminant:
+        """With centroids scaled to the root mean square of their lengths; one of length 0 stays."""
+        lengths = self.centroids.norm(dim=1, keepdim=True)
+        mean = lengths.square().mean().sqrt()
+        return self._replace(centroids=torch.where(lengths > 0, self.centroids * (mean / lengths), 0.0))
 
     def scaled(self, factor: float) -> Discriminant:
         """With squared distances multiplied by ``factor``."""
@@ -71,51 +86,67 @@ def solve(found: ClassMoments, ridge: float) -> Discriminant:
     return Discriminant(whitening[:, None] * frame, singular[:kept].square(), means @ frame)
 
 
-class _Choice(NamedTuple):
-    """A candidate with its held-out logits; compared by right answers, then by the ridge."""
+class Rule(NamedTuple):
+    """Settings of a rule: λ, h, whether centroids are of equal length, τ and T."""
 
-    hits: int
     ridge: float
+    pull: float
+    level: bool
     scale: float
+    temperature: float
+
+
+class _Candidate(NamedTuple):
+    """A rule without its temperature, and what it says of the rows that are held out."""
+
+    rule: Rule
     logits: Tensor
-    own: Tensor
+    right: Tensor
 
     @property
-    def right(self) -> Tensor:
-        """Which rows it gets right."""
-        return self.logits.argmax(1) == self.own
+    def hits(self) -> int:
+        """How many rows it gets right."""
+        return int(self.right.sum())
+
+    def clearly_below(self, best: _Candidate) -> bool:
+        """By one standard error of the difference, for which only rows count on which one of the two is right."""
+        return best.hits - self.hits > float((best.right ^ self.right).sum()) ** 0.5
+
+    def losses(self, own: Tensor) -> dict[float, float]:
+        """Log-loss by temperature."""
+        return {t: float(torch.nn.functional.cross_entropy(self.logits / t, own)) for t in _TEMPERATURES}
 
 
 def choose(
     rows: Tensor, labels: Tensor, count: int, ridges: Sequence[float], folds: int, generator: torch.Generator
-) -> tuple[float, float, float, float]:
-    """λ, h, τ with the most right answers in held-out folds, and their T; h leaves 1 only where 0 is clearly better."""
+) -> Rule:
+    """The least log-loss in held-out folds among the rules that are not clearly below the most right answers.
+
+    Right answers are what is asked for, but of few rows they are few, and say less than the loss.
+    """
     judged = _held_out(rows, labels, count, sorted(ridges), folds, generator)
-    best: dict[float, _Choice] = {}
-    for (ridge, pull), parts in judged.items():
+    candidates = []
+    own = labels[:0]
+    for (ridge, pull, level), parts in judged.items():
         scores, priors, own = (torch.cat(part) for part in zip(*parts, strict=True))
         for scale in _SCALES:
             logits = scale * scores + priors
-            hits = int((logits.argmax(1) == own).sum())
-            if pull not in best or hits >= best[pull].hits:  # the stronger ridge wins ties
-                best[pull] = _Choice(hits, ridge, scale, logits, own)
-    plain, drawn = best[0.0], best[1.0]
-    # One standard error of the difference: only rows count on which one of the two is right.
-    clearly = plain.hits - drawn.hits > float((plain.right ^ drawn.right).sum()) ** 0.5
-    chosen, pull = (plain, 0.0) if clearly else (drawn, 1.0)
-    if not len(chosen.own):  # no class is left in any fold without the rows that are held out
-        return float(chosen.ridge), pull, 1.0, 1.0
-    losses = {t: float(torch.nn.functional.cross_entropy(chosen.logits / t, chosen.own)) for t in _TEMPERATURES}
-    return float(chosen.ridge), pull, chosen.scale, min(losses, key=losses.__getitem__)
+            candidates.append(_Candidate(Rule(ridge, pull, level, scale, 1.0), logits, logits.argmax(1) == own))
+    if not len(own):  # no class is left in any fold without the rows that are held out
+        return Rule(max(ridges), 1.0, False, 1.0, 1.0)
+    best = max(candidates, key=lambda one: one.hits)
+    losses = [(one.rule, one.losses(own)) for one in candidates if not one.clearly_below(best)]
+    rule, by_temperature = min(losses, key=lambda one: min(one[1].values()))
+    return rule._replace(temperature=min(by_temperature, key=by_temperature.__getitem__))
 
 
 def _held_out(
     rows: Tensor, labels: Tensor, count: int, ridges: Sequence[float], folds: int, generator: torch.Generator
-) -> dict[tuple[float, float], list[tuple[Tensor, Tensor, Tensor]]]:
-    """For each λ and h, and each fold: scores of the rows left out, log-shares of the classes, right answers."""
+) -> dict[tuple[float, float, bool], list[tuple[Tensor, Tensor, Tensor]]]:
+    """For each λ, h and kind of centroids, and each fold: scores of the rows left out, log-shares, right answers."""
     order = torch.randperm(len(rows), generator=generator)
     order = order[labels[order].argsort(stable=True)]  # class after class, dealt to the folds in turn
-    judged: dict[tuple[float, float], list[tuple[Tensor, Tensor, Tensor]]] = {}
+    judged: dict[tuple[float, float, bool], list[tuple[Tensor, Tensor, Tensor]]] = {}
     for fold in range(min(folds, len(rows))):
         kept = torch.ones(len(rows), dtype=torch.bool)
         kept[order[fold::folds]] = False
@@ -126,10 +157,11 @@ def _held_out(
         for ridge in ridges:
             discriminant = solve(found, ridge)
             z = coordinates @ discriminant.directions
-            for pull in _PULLS:
-                centroids = discriminant.drawn_in(pull).centroids
+            for pull, level in _CENTROIDS:
+                drawn = discriminant.drawn_in(pull)
+                centroids = (drawn.levelled() if level else drawn).centroids
                 part = z @ centroids.T - centroids.square().sum(1) / 2, priors, labels[held]
-                judged.setdefault((ridge, pull), []).append(part)
+                judged.setdefault((ridge, pull, level), []).append(part)
     return judged
 
 

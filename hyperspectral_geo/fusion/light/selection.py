@@ -44,9 +44,10 @@ def select(
     in the order of μ, where m_c is the mean of class c in the coordinates v: at most C − 1 directions have μ > 0. At
     h = 0 this is regularised linear discriminant analysis. At h = 1 the factor s is ρ², the squared (regularised)
     canonical correlation of features and labels, and draws centroids in where they are least certain: rows that were
-    not seen fall short of the means of those that were, the more so the smaller ρ is. λ and τ (how much distances count
-    beside the shares of the classes) are chosen by the accuracy on held-out folds of the rows given; h is 1 unless 0 is
-    better there by a standard error; then the temperature is chosen by the log-loss.
+    not seen fall short of the means of those that were, the more so the smaller ρ is. Of few rows even the lengths of
+    centroids are uncertain, and it may be better to have them all alike. λ, h, whether lengths are alike, and τ (how
+    much distances count beside the shares of the classes) are chosen on held-out folds of the rows given: the least
+    log-loss among those that are within a standard error of the most right answers. The temperature goes with it.
 
     What lies above the noise edge is the task's subspace: the largest μ of labels that were shuffled. Beyond C − 1 come
     the directions of the largest variance within classes; the scores do not use them, a later head may.
@@ -95,15 +96,18 @@ def select(
     frame = torch.linalg.svd(rows, full_matrices=False).Vh.T if len(rows) <= rows.shape[1] else None
     rows = rows if frame is None else rows @ frame
     generator = torch.Generator().manual_seed(seed)
-    ridge, pull, scale, temperature = choose(rows, labels, len(classes), ridges, folds, generator)
+    rule = choose(rows, labels, len(classes), ridges, folds, generator)
     found = class_moments(rows, labels, len(classes))
-    discriminant = solve(found, ridge)
-    edge = noise_edge(rows, labels, len(classes), ridge * found.spread, generator)
+    discriminant = solve(found, rule.ridge)
+    edge = noise_edge(rows, labels, len(classes), rule.ridge * found.spread, generator)
     if n_components is not None:
-        discriminant = continued(found, discriminant, ridge, n_components)
+        discriminant = continued(found, discriminant, rule.ridge, n_components)
     if not bool(discriminant.eigenvalues.to(x.dtype).isfinite().all()):
-        raise ValueError(f"ridges: expected candidates above rounding, got {ridge:g} for rows that repeat; take 1e-6")
-    discriminant = discriminant.drawn_in(pull).scaled(scale)
+        raise ValueError(
+            f"ridges: expected candidates above rounding, got {rule.ridge:g} for rows that repeat; take 1e-6"
+        )
+    discriminant = discriminant.drawn_in(rule.pull)
+    discriminant = (discriminant.levelled() if rule.level else discriminant).scaled(rule.scale)
     weights = found.axes @ discriminant.directions
     return TaskSubspace(
         mean=mean.to(x.dtype),
@@ -111,10 +115,10 @@ def select(
         eigenvalues=discriminant.eigenvalues.to(x.dtype),
         centroids=discriminant.centroids.to(x.dtype),
         log_priors=found.shares.log().to(x.dtype),
-        temperature=temperature,
+        temperature=rule.temperature,
         classes=classes,
         noise_edge=edge,
-        ridge=ridge,
+        ridge=rule.ridge,
     )
 
 
