@@ -23,15 +23,19 @@ __all__ = [
 
 
 def require_floating(name: str, x: object) -> None:
-    """Raise ``ValueError`` unless ``x`` is a real floating-point tensor."""
+    """Raise ``ValueError`` unless ``x`` is a real, dense, floating-point tensor."""
     if not isinstance(x, Tensor):
         if isinstance(getattr(x, "basis", None), Tensor):
             remedy = f"pass {name}.basis"
         elif isinstance(x, (list, tuple)) and any(isinstance(item, Tensor) for item in x):
             remedy = "join its tensors with torch.stack"
+        elif hasattr(x, "toarray"):
+            remedy = "it is sparse, so convert it with torch.as_tensor(x.toarray())"
         else:
             remedy = "convert it with torch.as_tensor"
         raise ValueError(f"{name}: expected a torch.Tensor, got {type(x).__name__}; {remedy}")
+    if x.layout is not torch.strided:
+        raise ValueError(f"{name}: expected a dense tensor, got a sparse one; convert with {name}.to_dense()")
     if not x.is_floating_point():
         raise ValueError(f"{name}: expected a real floating-point tensor, got {x.dtype}; convert with {name}.float()")
 

@@ -13,19 +13,7 @@ from torch import Tensor
 from hyperspectral_geo.fusion.estimator import Estimator, sklearn_class
 from hyperspectral_geo.validation import require_finite
 
-__all__ = ["class_labels", "like_input", "require_dense", "sample_matrix", "share_right"]
-
-
-def require_dense(name: str, x: object) -> None:
-    """Raise ``TypeError`` for a sparse matrix of SciPy or a sparse tensor.
-
-    >>> require_dense("x", torch.eye(2).to_sparse())
-    Traceback (most recent call last):
-    TypeError: x: expected a dense array, got a sparse matrix. Sparse data is not supported: use .to_dense(), .toarray()
-    """
-    if hasattr(x, "tocsr") or (isinstance(x, Tensor) and x.layout != torch.strided):
-        wanted = f"{name}: expected a dense array, got a sparse matrix"
-        raise TypeError(f"{wanted}. Sparse data is not supported: use .to_dense(), .toarray()")
+__all__ = ["class_labels", "like_input", "sample_matrix", "share_right"]
 
 
 def sample_matrix(estimator: Estimator, x: Any, *, reset: bool) -> Float[Tensor, "n d"]:
@@ -136,7 +124,8 @@ def _mixture(said: str) -> ValueError:
 
 
 def _floating(x: Any) -> Tensor:
-    require_dense("X", x)
+    if hasattr(x, "tocsr") or (isinstance(x, Tensor) and x.layout != torch.strided):
+        raise TypeError("X: expected a dense array, got a sparse matrix; Sparse data is not supported: use X.toarray()")
     if isinstance(x, Tensor):
         found = x.detach()
         if found.is_complex():

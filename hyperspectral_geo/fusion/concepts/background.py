@@ -12,7 +12,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hyperspectral_geo.fusion.alignment import check_samples
-from hyperspectral_geo.fusion.array_input import require_dense
 from hyperspectral_geo.linalg import core_dtype
 
 __all__ = ["Background"]
@@ -56,7 +55,6 @@ class Background:
         Raises:
             ValueError: for fewer than two samples, samples that do not vary, NaN, groups that are not one whole number
                 a sample, or γ out of range.
-            TypeError: for sparse samples.
 
         References:
             Friedman, "Regularized discriminant analysis", 1989; Ledoit and Wolf, "A well-conditioned estimator for
@@ -69,7 +67,6 @@ class Background:
             >>> (z.T @ z / 4).diagonal()
             tensor([1.2857, 0.3333], dtype=torch.float64)
         """
-        require_dense("x", x)
         check_samples("x", x)
         if len(x) < 2:
             raise ValueError(f"x: expected at least 2 samples, got {len(x)}; a background needs samples that differ")
@@ -94,7 +91,6 @@ class Background:
 
     def whiten(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """Coordinates z of samples, float64, in which the background has covariance near the identity."""
-        require_dense("x", x)
         check_samples("x", x)
         if x.shape[1] != len(self.mean):
             raise ValueError(f"x: expected {len(self.mean)} features as the background has, got {x.shape[1]}")

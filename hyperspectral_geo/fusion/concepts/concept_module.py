@@ -13,13 +13,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hyperspectral_geo.fusion.alignment import check_samples
-from hyperspectral_geo.fusion.array_input import require_dense
 from hyperspectral_geo.fusion.concepts.background import Background, centred_rows, row_spectrum
 from hyperspectral_geo.linalg import core_dtype
 from hyperspectral_geo.manifolds import principal_angles
 from hyperspectral_geo.spectral import SpectralBasis
 from hyperspectral_geo.spectral.noise_edge import covariance_noise_edge
-from hyperspectral_geo.validation import require_finite, require_orthonormal
+from hyperspectral_geo.validation import require_finite, require_floating, require_orthonormal
 
 __all__ = ["ConceptModule", "concept_module"]
 
@@ -63,7 +62,7 @@ class ConceptModule:
                 f"{tuple(self.basis.shape)} and {tuple(self.eigenvalues.shape)}"
             )
         for key in ("mean", "basis", "eigenvalues"):
-            require_dense(f"{where}, {key}", getattr(self, key))
+            require_floating(f"{where}, {key}", getattr(self, key))
             tensor: Tensor = getattr(self, key).detach().to(torch.float64)
             require_finite(f"{where}, {key}", tensor)
             object.__setattr__(self, key, tensor.clone(memory_format=torch.contiguous_format))
@@ -107,7 +106,7 @@ class ConceptModule:
 
     def deviations(self, z: Float[Tensor, "k n"]) -> tuple[Float[Tensor, " k"], Float[Tensor, "k p"]]:
         """‖z − m‖² and the squares aᵢ² of the coordinates along the directions: all that a density needs of samples."""
-        require_dense("z", z)
+        require_floating("z", z)
         from_mean = z - self.mean
         return from_mean.square().sum(1), (from_mean @ self.basis).square()
 
@@ -156,7 +155,6 @@ def concept_module(
     Raises:
         ValueError: for no samples, NaN, another number of features than the background has, or, without a background,
             samples that are all equal: a lone point says nothing of its scale.
-        TypeError: for sparse samples.
 
     References:
         Tipping and Bishop, "Probabilistic principal component analysis", 1999.
@@ -167,7 +165,6 @@ def concept_module(
         >>> cat, cat.eigenvalues
         (ConceptModule('cat', width=3, rank=1, count=2), tensor([1.], dtype=torch.float64))
     """
-    require_dense("x", x)
     check_samples("x", x)
     if isinstance(rank, bool) or not (rank is None or rank == "noise" or isinstance(rank, SupportsIndex)):
         raise ValueError(f"rank: expected a whole number, 'noise' or None, got {rank!r}")

@@ -12,7 +12,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hyperspectral_geo.fusion.alignment import check_samples
-from hyperspectral_geo.fusion.array_input import require_dense
 from hyperspectral_geo.fusion.concepts.background import centred_rows, row_spectrum
 from hyperspectral_geo.linalg import core_dtype
 from hyperspectral_geo.spectral.truncate import rank_by_energy
@@ -67,7 +66,6 @@ def cross_concept_cosine(directions: Sequence[Float[Tensor, "n _"]]) -> float:
     """
     units = []
     for index, columns in enumerate(directions):
-        require_dense(f"directions[{index}]", columns)
         require_floating(f"directions[{index}]", columns)
         if columns.ndim != 2 or len(columns) != len(directions[0]):
             raise ValueError(
@@ -113,7 +111,6 @@ def linear_factors(
         >>> f"{found.r2:.3f} {found.cosine:.3f} {found.chance:.3f}"
         '1.000 0.000 0.103'
     """
-    require_dense("x", x)
     check_samples("x", x)
     if factors.ndim != 2 or len(factors) != len(x) or not factors.shape[1]:
         raise ValueError(f"factors: expected shape ({len(x)}, f), a value a sample, got {tuple(factors.shape)}")

@@ -9,7 +9,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hyperspectral_geo.fusion.alignment import check_samples
-from hyperspectral_geo.fusion.array_input import require_dense
 from hyperspectral_geo.fusion.concepts.background import Background, centred_rows, number_groups, row_spectrum
 from hyperspectral_geo.fusion.concepts.concept_module import ConceptModule, concept_module
 
@@ -68,9 +67,7 @@ def choose_shrinkage(
 
     Raises:
         ValueError: for NaN, or groups that are not one whole number a sample.
-        TypeError: for sparse samples.
     """
-    require_dense("x", x)
     check_samples("x", x)
     groups = number_groups(groups, len(x))
     shrinkages = (1.0,) if background is not None else SHRINKAGES if shrinkage is None else (shrinkage,)

@@ -11,7 +11,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hyperspectral_geo.fusion.alignment import check_count
-from hyperspectral_geo.fusion.array_input import require_dense
 from hyperspectral_geo.fusion.light.layer_truncation import ThinLayers
 from hyperspectral_geo.validation import require_finite, require_floating
 
@@ -64,7 +63,6 @@ def distill(
         "FitNets", 2014, arXiv:1412.6550, for features as targets.
     """
     for name, x in (("targets", targets), ("inputs", inputs)):
-        require_dense(name, x)
         require_floating(name, x)
         require_finite(name, x)
     if len(inputs) != len(targets) or not len(inputs):

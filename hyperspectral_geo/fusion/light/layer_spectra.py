@@ -9,7 +9,6 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from hyperspectral_geo.fusion.array_input import require_dense
 from hyperspectral_geo.validation import require_finite, require_floating
 
 __all__ = ["Forward", "LayerCut", "OutputSpectrum", "watch"]
@@ -90,7 +89,6 @@ def watch(
         network.eval()
         with torch.no_grad():
             for number, batch in enumerate(batches):
-                require_dense(f"batch {number}", batch)
                 require_floating(f"batch {number}", batch)
                 require_finite(f"batch {number}", batch)
                 forward(network, batch)

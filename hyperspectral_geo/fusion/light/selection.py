@@ -11,7 +11,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hyperspectral_geo.fusion.alignment import check_count, check_samples
-from hyperspectral_geo.fusion.array_input import require_dense
 from hyperspectral_geo.fusion.light.discriminant import (
     choose,
     class_moments,
@@ -67,7 +66,6 @@ def select(
     Raises:
         ValueError: for NaN, a wrong shape, one class, no two rows of a class, features that do not vary within or
             between classes, a candidate that is not > 0, or more components than features.
-        TypeError: for sparse features.
 
     References:
         Fisher, "The use of multiple measurements in taxonomic problems", 1936; Friedman, "Regularized discriminant
@@ -79,7 +77,6 @@ def select(
     >>> task.classes, task.predict(torch.tensor([[0.2, 9.0], [0.9, 9.0]])).tolist()
     (('a', 'b'), [0, 1])
     """
-    require_dense("x", x)
     check_samples("x", x)
     classes, labels = _labels(y, len(x))
     check_count("folds", folds)

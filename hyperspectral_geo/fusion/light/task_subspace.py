@@ -9,7 +9,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hyperspectral_geo.fusion.alignment import check_count, check_samples
-from hyperspectral_geo.fusion.array_input import require_dense
 
 __all__ = ["TaskSubspace"]
 
@@ -73,7 +72,6 @@ class TaskSubspace:
 
     def coordinates(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """z of each row, in the dtype of the weights."""
-        require_dense("x", x)
         check_samples("x", x)
         if x.shape[1] != len(self.mean):
             raise ValueError(f"x: expected {len(self.mean)} features as when selected, got {x.shape[1]}")

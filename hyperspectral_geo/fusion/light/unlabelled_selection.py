@@ -11,7 +11,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hyperspectral_geo.fusion.alignment import check_samples
-from hyperspectral_geo.fusion.array_input import require_dense
 from hyperspectral_geo.fusion.light.discriminant import ClassMoments, class_moments, solve
 from hyperspectral_geo.fusion.light.task_subspace import TaskSubspace
 from hyperspectral_geo.validation import resolve_weights
@@ -63,14 +62,12 @@ def select_by_text(
     Raises:
         ValueError: for NaN, unequal widths, fewer than two rows or classes, equal class vectors,
             or equal rows.
-        TypeError: for sparse rows or vectors.
 
     >>> x = torch.tensor([[1.0, 0.0], [-1.0, 0.1], [0.9, 0.2], [-1.1, -0.1]])
     >>> select_by_text(x, torch.tensor([[3.0, 0.0], [1.0, 0.0]]), classes=["dog", "cat"]).predict(x).tolist()
     [0, 1, 0, 1]
     """
     for name, rows in (("x", x), ("class_vectors", class_vectors)):
-        require_dense(name, rows)
         check_samples(name, rows)
     names = tuple(range(len(class_vectors))) if classes is None else tuple(classes)
     _check_classes(names, len(class_vectors))
