@@ -22,3 +22,13 @@ def unrelated(n: int, *widths: int, seed: int = 0) -> list[Tensor]:
     """Views that share nothing."""
     generator = torch.Generator().manual_seed(seed)
     return [torch.randn(n, width, generator=generator, dtype=torch.float64) for width in widths]
+
+
+def part(views: list[Tensor], rows: slice | Tensor) -> list[Tensor]:
+    """Some rows of every view."""
+    return [view[rows] for view in views]
+
+
+TRAIN = slice(0, 120)
+TEST = slice(120, 160)
+VIEWS = related(160, 10, 8, seed=2, noise=0.3)
