@@ -15,6 +15,7 @@ from sklearn.base import clone
 from hyperspectral_geo.data import load_emoji
 from hyperspectral_geo.fusion import PRESETS, NothingShared, SubspaceFusion, rcca
 from hyperspectral_geo.fusion.lifting import KernelLift, LinearLift
+from hyperspectral_geo.manifolds import principal_angles
 
 
 @pytest.mark.parametrize("method", PRESETS)
@@ -294,13 +295,17 @@ def test_the_narrowest_of_three_views_does_not_narrow_the_others():
 # evidence
 
 
-@pytest.mark.parametrize("method", ["procrustes", "pls"])
-def test_methods_of_covariances_tell_correlations(method):
+@pytest.mark.parametrize("method", ["procrustes", "pls", "rcca", "cca"])
+def test_correlations_are_those_of_the_coordinates(method):
     x, y = (view * 1e4 for view in part(VIEWS, TRAIN))
     found = SubspaceFusion(method=method).fit([x, y])
     codes = [found.space_.coordinates(v, rows).numpy() for v, rows in enumerate((x, y))]
     expected = [np.corrcoef(codes[0][:, i], codes[1][:, i])[0, 1] for i in range(8)]
-    np.testing.assert_allclose(found.explain().correlations.numpy(), expected, rtol=1e-8)
+    told = found.explain()
+    np.testing.assert_allclose(told.correlations.numpy(), expected, rtol=1e-8)
+    if method == "cca":
+        angles = principal_angles(*(torch.linalg.qr(view - view.mean(0))[0] for view in (x, y)))
+        torch.testing.assert_close(told.angles, angles, rtol=1e-7, atol=1e-7)
 
 
 def test_any_significance_can_be_reached():

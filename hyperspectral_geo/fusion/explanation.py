@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -19,13 +18,12 @@ __all__ = ["Explanation", "explanation"]
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Directions of a joint space, the most correlated first.
+    """Directions of a joint space, in the order of its spectrum.
 
     Attributes:
-        correlations: in sample, (k,): as regularised, and of methods that go by covariances, which have an infinite
-            ridge, those of the coordinates themselves.
-        angles: arccos of them in radians, (k,): with a finite ridge the principal angles between the views'
-            (regularised) sample spans.
+        correlations: of the views' coordinates in sample, mean over pairs of views, (k,).
+        angles: arccos of them in radians, (k,): between the views' columns of coordinates, without ridge the principal
+            angles between their sample spans.
         held_out: correlations on rows that a direction's basis has not seen, (m,), m ≤ k.
         chance: what holds 99 % of each held-out correlation if rows are shuffled: lower and upper ends, (2, m).
         edge: what the largest of all held-out correlations of shuffled rows stays below with 99 %.
@@ -84,14 +82,12 @@ def explanation(space: JointSpace, choice: Choice, evidence: SharedEvidence) -> 
     covariances = [moments.covariance(view, view) for view in range(len(moments))]
     tiny = torch.finfo(torch.float64).tiny
     spreads = [((c @ w) * w).sum(0).clamp_min(tiny) for c, w in zip(covariances, weights, strict=True)]
-    correlations = space.basis.correlations
-    if any(map(math.isinf, choice.ridges)):
-        pairs = combinations(range(len(moments)), 2)
-        found = [
-            (weights[u] * (moments.covariance(u, v) @ weights[v])).sum(0) * (spreads[u] * spreads[v]).rsqrt()
-            for u, v in pairs
-        ]
-        correlations = torch.stack(found).mean(0).clamp(-1.0, 1.0)
+    pairs = combinations(range(len(moments)), 2)
+    found = [
+        (weights[u] * (moments.covariance(u, v) @ weights[v])).sum(0) * (spreads[u] * spreads[v]).rsqrt()
+        for u, v in pairs
+    ]
+    correlations = torch.stack(found).mean(0).clamp(-1.0, 1.0)
     shares = [
         (c @ w).square().sum(0) / spread / c.trace() for c, w, spread in zip(covariances, weights, spreads, strict=True)
     ]

@@ -59,10 +59,12 @@ def shared_directions(
     ax.set_xlim(0.5, shown + 0.5)
     ax.set_ylim(min(0.0, float(outside.min(initial=0.0)), float(band.min(initial=0.0))) - 0.03, 1.03)
     plain_axes(ax, x="joint direction", y="correlation between views")
-    told = [("in sample", _GREY), ("held out", _BLUE), ("99 % of the largest\nof all by chance", _ORANGE)]
+    told = [("in sample", _GREY), ("held out", _BLUE), ("line: 99 % of the\nlargest by chance", _ORANGE)]
     if band.size:
-        told.append(("\nband: 99 % of each\nby chance", _ORANGE))
-    for number, (label, colour) in enumerate(told):
-        ax.text(1.02, 0.95 - 0.07 * number, label, transform=ax.transAxes, color=colour, fontsize=10, **LITERAL)
+        told.append(("band: 99 % of each\nby chance", _ORANGE))
+    height = 0.95
+    for label, colour in told:
+        ax.text(1.02, height, label, transform=ax.transAxes, color=colour, fontsize=10, va="top", **LITERAL)
+        height -= 0.07 + 0.05 * label.count("\n")
     write_title(figure, title, left=0.09)
     return figure
