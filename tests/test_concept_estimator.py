@@ -108,6 +108,15 @@ def test_wrong_samples_are_refused(x, kind, message) -> None:
         Centring().fit(x)
 
 
+@pytest.mark.usefixtures("unchecked")
+def test_a_fit_that_failed_is_none() -> None:
+    model = ConceptClassifier()
+    with pytest.raises(ValueError, match="classes|labels|concepts"):
+        model.fit(torch.randn(5, 3), [0] * 4)
+    with pytest.raises(ValueError, match="call fit first"):
+        model.predict(torch.randn(5, 3))
+
+
 E = torch.eye(3, dtype=torch.float64)
 SPARSE = {
     "background": lambda x: Background.of(x),

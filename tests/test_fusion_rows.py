@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from fusion_cases import TEST, TRAIN, VIEWS, part, related, unrelated
 
 from hyperspectral_geo.fusion import Moments, NothingShared, SubspaceFusion
 from hyperspectral_geo.fusion.decoding import decoders_of_moments, decoders_of_rows
+from hyperspectral_geo.fusion.streaming import streamed_candidate
 
 
 def test_three_views_and_rows_that_lack_one():
@@ -79,6 +81,43 @@ def test_unpaired_rows_are_left_out_where_they_harm():
     assert torch.equal(given.encode(0, x), without.encode(0, x))
     fixed = SubspaceFusion(method="rcca", ridge=1.0).fit(views)
     assert {one.unpaired for one in fixed.choice_.tried} == {True}
+
+
+def halves(seed=0, share=0.5):
+    """Views of which the second lacks rows, and more of those where the first is small."""
+    x, y = related(200, 10, 8, seed=seed, noise=0.1)
+    generator = torch.Generator().manual_seed(seed)
+    gone = torch.rand(200, generator=generator) < share
+    gone |= x[:, 0] < x[:, 0].quantile(0.2)
+    return x, lacking(y, gone), ~gone
+
+
+def test_regressions_by_moments_and_by_rows_agree_where_rows_lack_views():
+    x, y, has = halves()
+    fusion = SubspaceFusion(method="rcca", ridge=0.1, significance=None).fit([x, y])
+    rows = decoders_of_rows(fusion.space_.basis, fusion.space_.lifts, [x, y.nan_to_num(0.0)], [None, has])
+    for pair, decoder in rows.items():
+        torch.testing.assert_close(fusion.space_.decoders[pair].weights, decoder.weights, rtol=1e-8, atol=1e-9)
+        torch.testing.assert_close(fusion.space_.decoders[pair].offset, decoder.offset, rtol=1e-8, atol=1e-9)
+    streamed = SubspaceFusion(method="rcca", ridge=0.1, significance=None).fit_batches(in_batches([x, y], 30))
+    torch.testing.assert_close(streamed.convert(x), fusion.convert(x), rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.8])
+def test_conversion_is_as_good_where_rows_lack_a_view(share):
+    x, y, _ = halves(share=share)
+    truth = related(200, 10, 8, noise=0.1)[1]
+    found = SubspaceFusion(method="rcca", ridge=0.1, significance=None).fit([x, y]).convert(x)
+    error = (found - truth).square().sum() / (truth - truth.mean(0)).square().sum()
+    assert float(error) < 0.05
+
+
+def test_correlations_are_over_the_rows_that_have_both_views():
+    x, y, has = halves()
+    fusion = SubspaceFusion(3, method="rcca", ridge=0.1).fit([x, y])
+    codes = [fusion.space_.coordinates(v, rows[has]).numpy() for v, rows in enumerate((x, y))]
+    expected = [np.corrcoef(codes[0][:, i], codes[1][:, i])[0, 1] for i in range(3)]
+    np.testing.assert_allclose(fusion.explain().correlations.numpy(), expected, rtol=1e-8)
 
 
 # few rows, offsets, constant blocks
@@ -156,13 +195,25 @@ def test_batches_give_what_all_rows_at_once_give():
     streamed = SubspaceFusion(method="rcca", ridge=0.2).fit_batches(batches)
     torch.testing.assert_close(streamed.similarity(*VIEWS), whole.similarity(*VIEWS), rtol=1e-8, atol=1e-9)
     moments = Moments.of(part(VIEWS, TRAIN))
-    by_moments = decoders_of_moments(streamed.space_.basis, moments, [None] * 2)
+    by_moments = decoders_of_moments(streamed.space_.basis, moments, streamed.space_.lifts)
     by_rows = decoders_of_rows(streamed.space_.basis, streamed.space_.lifts, part(VIEWS, TRAIN), [None] * 2)
     for pair, decoder in by_rows.items():
-        torch.testing.assert_close(by_moments[pair], decoder, rtol=1e-7, atol=1e-8)
+        torch.testing.assert_close(by_moments[pair].weights, decoder.weights, rtol=1e-7, atol=1e-8)
+        torch.testing.assert_close(by_moments[pair].offset, decoder.offset, rtol=1e-7, atol=1e-8)
     with pytest.raises(ValueError, match="batch 1: expected features"):
         SubspaceFusion().fit_batches([part(VIEWS, TRAIN), [VIEWS[0], VIEWS[1][:, 1:]]])
     with pytest.raises(ValueError, match="expected at least one, got none"):
         SubspaceFusion().fit_batches([])
     with pytest.raises(ValueError, match="expected one with linear lifts"):
         SubspaceFusion(method="kernel").fit_batches(batches)
+
+
+def test_a_fold_of_a_stream_keeps_no_more_than_it_judges():
+    views = part(VIEWS, slice(0, 60))
+    candidate, blocks = streamed_candidate(in_batches(views, 1), folds=2, most=7)
+    assert [len(fold.inside[0]) for fold in candidate.folds] == [7, 7]
+    assert (candidate.moments.count(0, 0), blocks) == (60, ((10,), (8,)))
+    bad = [view.clone() for view in views]
+    bad[0][0, 3] = torch.nan
+    with pytest.raises(ValueError, match="batch 1, view 0: expected finite numbers, got nan in row 0, feature 3"):
+        SubspaceFusion().fit_batches([views, bad])

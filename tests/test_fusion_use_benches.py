@@ -77,8 +77,9 @@ def test_models_are_picked_by_names_and_by_concepts(invented_names):
     by_names = fusion_select_unlabelled.by_names(data, invented_names, 5, pairs=60)
     assert list(by_names)[:2] == ["picked", "its first 8"]
     assert by_names["picked"] > 10
-    by_concepts = fusion_select_unlabelled.by_concepts(data, 5)
-    assert by_concepts["with labels"] + 5 > by_concepts["picked"] > by_concepts["its first 8"] > 10
+    for whitened in (False, True):
+        by_concepts = fusion_select_unlabelled.by_concepts(data, 5, whitened=whitened)
+        assert by_concepts["with labels"] + 7 > by_concepts["picked"] > by_concepts["its first 8"] > 10
 
 
 def test_names_are_encoded_once(monkeypatch, tmp_path):

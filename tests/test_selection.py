@@ -90,6 +90,19 @@ def test_few_labels_make_centroids_of_equal_length():
     assert float(plain.std()) > 1e-3
 
 
+def test_further_directions_do_not_repeat_the_first():
+    x = torch.cat([torch.randn(60, 4, generator=torch.Generator().manual_seed(0)), torch.zeros(60, 1)], 1)
+    x = torch.cat([x, x[:, :1]], 1).double()
+    y = [0, 1] * 30
+    task = select(x, y, n_components=4, ridges=[1e-9])
+    z = task.coordinates(x)
+    within = z - torch.stack([z[::2].mean(0), z[1::2].mean(0)])[torch.tensor(y)]
+    found = np.corrcoef(within.T.numpy())
+    assert np.abs(found - np.eye(4)).max() < 1e-6
+    with pytest.raises(ValueError, match="n_components: expected at most 4, as many as tell classes apart or vary"):
+        select(x, y, n_components=5)
+
+
 def test_coordinates_are_uncorrelated_within_classes():
     x, y = blobs(each=50)
     task = select(x, y, ridges=[1e-9])

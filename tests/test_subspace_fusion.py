@@ -283,6 +283,21 @@ def test_anchors_convert_to_weighted_means():
     torch.testing.assert_close(fusion.convert(x[:7]), shares @ y)
 
 
+def test_narrow_views_may_share_different_things_with_a_wide_one():
+    generator = torch.Generator().manual_seed(0)
+    meaning = torch.randn(600, 8, generator=generator, dtype=torch.float64)
+    mixed = [
+        m @ torch.randn(m.shape[1], width, generator=generator, dtype=torch.float64)
+        for m, width in ((meaning, 40), (meaning[:, :4], 4), (meaning[:, 4:], 4))
+    ]
+    views = [m + 0.1 * torch.randn(m.shape, generator=generator, dtype=torch.float64) for m in mixed]
+    fusion = SubspaceFusion(method="gcca", significance=None).fit(part(views, slice(0, 400)))
+    assert len(fusion.space_) == 8
+    for narrow in (1, 2):
+        found = fusion.similarity(views[0][400:], views[narrow][400:], views=(0, narrow))
+        assert float((found.argmax(1) == torch.arange(200)).double().mean()) > 0.12
+
+
 def test_the_narrowest_of_three_views_does_not_narrow_the_others():
     x, y, z = related(300, 10, 8, 1, factors=5, noise=0.1)
     train, test = [v[:200] for v in (x, y, z)], (x[200:], y[200:])
@@ -308,10 +323,11 @@ def test_correlations_are_those_of_the_coordinates(method):
         torch.testing.assert_close(told.angles, angles, rtol=1e-7, atol=1e-7)
 
 
-def test_any_significance_can_be_reached():
-    fusion = SubspaceFusion(significance=1e-3, rank=20).fit(part(VIEWS, TRAIN))
+@pytest.mark.parametrize(("method", "significance"), [("spectral", 1e-3), ("kernel", 3e-4)])
+def test_any_significance_can_be_reached(method, significance):
+    fusion = SubspaceFusion(method=method, significance=significance, rank=20).fit(part(VIEWS, TRAIN))
     assert len(fusion.space_) > 0
-    assert fusion.evidence_.p_value <= 1e-3
+    assert fusion.evidence_.p_value <= significance
 
 
 def test_a_space_that_is_kept_without_a_single_direction_says_so():

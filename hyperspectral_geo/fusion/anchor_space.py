@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hyperspectral_geo.fusion.cross_fit import HeldOut, weighted_score
+from hyperspectral_geo.fusion.decoding import Decoder
 from hyperspectral_geo.fusion.joint_basis import JointBasis
 from hyperspectral_geo.fusion.joint_space import JointSpace
 from hyperspectral_geo.fusion.lifting import AnchorLift
@@ -56,13 +57,13 @@ def anchor_space(views: Views, *, folds: int = 5, seed: int = 0) -> AnchorSpace:
                 scores[power, kept] = scores.get((power, kept), 0.0) + score
     power, kept = max(scores, key=lambda setting: scores[setting])
     views_of = range(len(rows))
-    decoders = [x.double() - mean_of_rows(x) for x in rows]
+    means = [mean_of_rows(x) for x in rows]
+    decoders = [Decoder(x.double() - mean, mean) for x, mean in zip(rows, means, strict=True)]
     return AnchorSpace(
         blocks=views.blocks,
         lifts=tuple(AnchorLift.fitted(x, kept=kept, power=power) for x in rows),
         basis=JointBasis((), (), torch.ones(len(order), dtype=torch.float64)),
         spectral_filter=SpectralFilter.anchor(0.0),
         decoders={(u, v): decoders[v] for u in views_of for v in views_of},  # weighted means of the anchors
-        feature_means=tuple(mean_of_rows(x) for x in rows),
         shared=len(order),
     )

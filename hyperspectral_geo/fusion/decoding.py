@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 
 import torch
@@ -10,16 +11,34 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from hyperspectral_geo.fusion.joint_basis import JointBasis
-from hyperspectral_geo.fusion.lifting import Lift
+from hyperspectral_geo.fusion.lifting import Lift, LinearLift
 from hyperspectral_geo.fusion.moments import Moments, mean_of_rows
 
-__all__ = ["Decoders", "decoders_of_moments", "decoders_of_rows"]
-
-Decoders = Mapping[tuple[int, int], Float[Tensor, "k d"]]
-"""By source and target view: the map from the source's coordinates to the target's features, less their mean."""
+__all__ = ["Decoder", "Decoders", "decoders_of_moments", "decoders_of_rows"]
 
 _ROWS = 8192
 _RIDGE = 0.1  # of the coordinates' mean variance: they are whitened, so that light is enough
+
+
+@dataclass(frozen=True, eq=False)
+class Decoder:
+    """Features of a view beside coordinates z of another (or of itself): offset + z·weights.
+
+    Attributes:
+        weights: (k, d).
+        offset: (d,).
+    """
+
+    weights: Float[Tensor, "k d"]
+    offset: Float[Tensor, " d"]
+
+    def __call__(self, z: Float[Tensor, "n k"]) -> Float[Tensor, "n d"]:
+        """Features to be expected."""
+        return self.offset + z @ self.weights
+
+
+Decoders = Mapping[tuple[int, int], Decoder]
+"""By source and target view."""
 
 
 def decoders_of_rows(
@@ -30,44 +49,73 @@ def decoders_of_rows(
 ) -> Decoders:
     """Ridge regression of features on coordinates, over the rows that have both views."""
     views, k = range(len(rows)), len(basis.correlations)
-    pairs = list(product(views, views))
-    squares = {pair: torch.zeros(k, k, dtype=torch.float64) for pair in pairs}
-    products = {(u, v): torch.zeros(k, rows[v].shape[1], dtype=torch.float64) for u, v in pairs}
     means = [mean_of_rows(x if mask is None else x[mask]) for x, mask in zip(rows, present, strict=True)]
+    sums = {(u, v): _Regression.nothing(k, rows[v].shape[1]) for u, v in product(views, views)}
     for start in range(0, len(rows[0]), _ROWS):
         block = slice(start, start + _ROWS)
         codes = [basis.coordinates(v, lifts[v](rows[v][block])) for v in views]
         features = [rows[v][block].double() - means[v] for v in views]
-        for v, mask in enumerate(present):
-            if mask is not None:
-                codes[v], features[v] = codes[v] * mask[block, None], features[v] * mask[block, None]
-        for u, v in pairs:
-            mask = present[v]
-            z = codes[u] if mask is None else codes[u] * mask[block, None]
-            squares[u, v].addmm_(z.T, z)
-            products[u, v].addmm_(z.T, features[v])
-    return {pair: _solved(squares[pair], products[pair]) for pair in pairs}
+        has = [torch.ones(len(codes[0]), dtype=torch.bool) if mask is None else mask[block] for mask in present]
+        for (u, v), regression in sums.items():
+            both = has[u] & has[v]
+            whole = bool(both.all())
+            regression.add(codes[u] if whole else codes[u][both], features[v] if whole else features[v][both])
+    return {(u, v): regression.solved(means[v]) for (u, v), regression in sums.items()}
 
 
-def decoders_of_moments(basis: JointBasis, moments: Moments, scales: Sequence[Float[Tensor, " _"] | None]) -> Decoders:
-    """The same where features are no more than scaled: Wᵀ C_uu W and Wᵀ C_uv are all that is needed.
+def decoders_of_moments(basis: JointBasis, moments: Moments, lifts: Sequence[LinearLift]) -> Decoders:
+    """The same where lifts do no more than scale: covariances over the rows that have both views are all it needs.
 
     Args:
         basis: of the views.
-        moments: of the scaled features.
-        scales: of each view's features, ``None`` where they are as they were; a feature whose scale is 0 is constant.
+        moments: of the lifted features.
+        lifts: without a turn; a feature whose scale is 0 is constant.
     """
     found = {}
     for u, v in product(range(len(moments)), repeat=2):
-        weights, scale = basis.weights[u], scales[v]
-        products = weights.T @ moments.covariance(u, v)
-        if scale is not None:
-            products = torch.where(scale > 0, products / scale, 0.0)
-        found[u, v] = _solved(weights.T @ moments.covariance(u, u) @ weights, products)
+        into = basis.weights[u]
+        squares = into.T @ moments.covariance_beside(u, v) @ into
+        weights = _ridge_solution(squares, into.T @ moments.covariance(u, v))
+        offset = moments.mean_beside(v, u) - (moments.mean_beside(u, v) - basis.means[u]) @ into @ weights
+        scales = lifts[v].scales
+        if scales is not None:
+            weights, offset = (torch.where(scales > 0, part / scales, 0.0) for part in (weights, offset))
+            offset = offset + lifts[v].mean
+        found[u, v] = Decoder(weights, offset)
     return found
 
 
-def _solved(squares: Tensor, products: Tensor) -> Tensor:
+@dataclass
+class _Regression:
+    """Sums of codes z and features f over rows."""
+
+    count: int
+    z: Float[Tensor, " k"]
+    f: Float[Tensor, " d"]
+    squares: Float[Tensor, "k k"]
+    products: Float[Tensor, "k d"]
+
+    @classmethod
+    def nothing(cls, k: int, d: int) -> _Regression:
+        z, f, squares, products = (torch.zeros(*size, dtype=torch.float64) for size in ((k,), (d,), (k, k), (k, d)))
+        return cls(0, z, f, squares, products)
+
+    def add(self, z: Tensor, f: Tensor) -> None:
+        self.count += len(z)
+        self.z += z.sum(0)
+        self.f += f.sum(0)
+        self.squares.addmm_(z.T, z)
+        self.products.addmm_(z.T, f)
+
+    def solved(self, mean: Tensor) -> Decoder:
+        """Of features less ``mean``, which is added to the offset."""
+        z, f = self.z / self.count, self.f / self.count
+        squares = self.squares - self.count * torch.outer(z, z)
+        weights = _ridge_solution(squares, self.products - self.count * torch.outer(z, f))
+        return Decoder(weights, mean + f - z @ weights)
+
+
+def _ridge_solution(squares: Tensor, products: Tensor) -> Float[Tensor, "k d"]:
     if not len(squares):
         return products
     ridge = _RIDGE * squares.diagonal().mean().clamp_min(torch.finfo(squares.dtype).tiny)

@@ -103,7 +103,8 @@ class Estimator:
 
     def require_fitted(self) -> None:
         """Raise ``ValueError`` (``NotFittedError`` where scikit-learn is in use) unless ``fit`` has been called."""
-        if any(name.endswith("_") and not name.startswith("__") for name in vars(self)):
+        found = {name for name in vars(self) if name.endswith("_") and not name.startswith("__")}
+        if found - {"n_features_in_", "feature_names_in_"}:  # these come first, and stay if fit then fails
             return
         kind = sklearn_class("NotFittedError", ValueError)
         raise kind(f"{type(self).__name__}: expected a fitted estimator, got one that is not; call fit first")

@@ -15,6 +15,8 @@ from hyperspectral_geo.fusion.shared_evidence import SharedEvidence
 
 __all__ = ["Explanation", "explanation"]
 
+_TINY = torch.finfo(torch.float64).tiny
+
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
@@ -80,19 +82,20 @@ def explanation(space: JointSpace, choice: Choice, evidence: SharedEvidence) -> 
     """Read a joint space beside the choice that it was joined by."""
     moments, weights = choice.moments, space.basis.weights
     covariances = [moments.covariance(view, view) for view in range(len(moments))]
-    tiny = torch.finfo(torch.float64).tiny
-    spreads = [((c @ w) * w).sum(0).clamp_min(tiny) for c, w in zip(covariances, weights, strict=True)]
-    pairs = combinations(range(len(moments)), 2)
-    found = [
-        (weights[u] * (moments.covariance(u, v) @ weights[v])).sum(0) * (spreads[u] * spreads[v]).rsqrt()
-        for u, v in pairs
-    ]
-    correlations = torch.stack(found).mean(0).clamp(-1.0, 1.0)
+    spreads = [_products(w, c, w).clamp_min(_TINY) for c, w in zip(covariances, weights, strict=True)]
+    found = []
+    for u, v in combinations(range(len(moments)), 2):
+        own = _products(weights[u], moments.covariance_beside(u, v), weights[u])
+        other = _products(weights[v], moments.covariance_beside(v, u), weights[v])
+        both = _products(weights[u], moments.covariance(u, v), weights[v])
+        found.append(both * own.clamp_min(_TINY).rsqrt() * other.clamp_min(_TINY).rsqrt())
+    correlations = torch.stack(found).mean(0).clamp(-1.0, 1.0)  # but for rounding they are within
     shares = [
         (c @ w).square().sum(0) / spread / c.trace() for c, w, spread in zip(covariances, weights, spreads, strict=True)
     ]
     features = [
-        (space.decoders[view, view] * spread.sqrt()[:, None])[: space.shared] for view, spread in enumerate(spreads)
+        (space.decoders[view, view].weights * spread.sqrt()[:, None])[: space.shared]
+        for view, spread in enumerate(spreads)
     ]
     return Explanation(
         correlations=correlations,
@@ -105,3 +108,8 @@ def explanation(space: JointSpace, choice: Choice, evidence: SharedEvidence) -> 
         variance=torch.stack(shares),
         features=tuple(features),
     )
+
+
+def _products(x: Tensor, covariance: Tensor, y: Tensor) -> Float[Tensor, " k"]:
+    """x_iᵀ C y_i of each pair of columns."""
+    return (x * (covariance @ y)).sum(0)

@@ -11,7 +11,6 @@ from hyperspectral_geo.fusion.choice import Candidate, Choice, choose
 from hyperspectral_geo.fusion.decoding import decoders_of_moments, decoders_of_rows
 from hyperspectral_geo.fusion.joint_space import JointSpace, joint_space
 from hyperspectral_geo.fusion.lifting import LinearLift
-from hyperspectral_geo.fusion.moments import mean_of_rows
 from hyperspectral_geo.fusion.presets import Preset
 from hyperspectral_geo.fusion.shared_evidence import SharedEvidence, shared_evidence
 from hyperspectral_geo.fusion.views import Views
@@ -65,7 +64,7 @@ def fit_space(
     evidence = None
     if significance is not None:
         # tested where nothing was chosen by the same pairs, but for the candidate, which Bonferroni's factor pays for
-        permutations = max(_PERMUTATIONS, math.ceil(lifts / significance) - 1)  # so many that the p-value can be so low
+        permutations = max(_PERMUTATIONS, math.ceil(lifts / significance))  # so many that the p-value can be so low
         evidence = shared_evidence(choice.plain, permutations=permutations, seed=seed)
         p_value = min(1.0, lifts * evidence.p_value)
         if choice.cross_fitted is not choice.plain:
@@ -85,8 +84,7 @@ def fit_space(
     if len(linear) == len(blocks):
         space = replace(
             space,
-            decoders=decoders_of_moments(space.basis, choice.moments, [lift.scales for lift in linear]),
-            feature_means=tuple(lift.mean for lift in linear),
+            decoders=decoders_of_moments(space.basis, choice.moments, linear),
         )
     return Fitted(space, choice, evidence)
 
@@ -98,10 +96,4 @@ def with_decoders(space: JointSpace, views: Views) -> JointSpace:
         space: fitted to the views.
         views: all rows.
     """
-    return replace(
-        space,
-        decoders=decoders_of_rows(space.basis, space.lifts, views.rows, views.present),
-        feature_means=tuple(
-            mean_of_rows(x if mask is None else x[mask]) for x, mask in zip(views.rows, views.present, strict=True)
-        ),
-    )
+    return replace(space, decoders=decoders_of_rows(space.basis, space.lifts, views.rows, views.present))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hyperspectral_geo.atomic_write import write_atomically
 from hyperspectral_geo.fusion.anchor_space import AnchorSpace
+from hyperspectral_geo.fusion.decoding import Decoder
 from hyperspectral_geo.fusion.joint_basis import JointBasis
 from hyperspectral_geo.fusion.joint_space import JointSpace
 from hyperspectral_geo.fusion.lifting import AnchorLift, KernelLift, Lift, LinearLift
@@ -36,12 +37,14 @@ def write_fusion(path: Path, fusion: SubspaceFusion) -> Path:
     }
     lifts = []
     for view, lift in enumerate(space.lifts):
-        parts = {"feature_mean": space.feature_means[view]}
+        parts = {}
+        for target in range(len(space.lifts)):
+            decoder = space.decoders[view, target]
+            parts |= {f"decoder.{target}.weights": decoder.weights, f"decoder.{target}.offset": decoder.offset}
         if not isinstance(space, AnchorSpace):
             parts |= {"mean": space.basis.means[view], "weights": space.basis.weights[view]}
         found, record = _packed_lift(lift)
         lifts.append(record)
-        parts |= {f"decoder.{target}": space.decoders[view, target] for target in range(len(space.lifts))}
         tensors |= {f"{view}.{name}": part for name, part in (parts | found).items()}
     record = {
         "parameters": {name: _plain(value) for name, value in fusion.get_params().items()},
@@ -98,8 +101,11 @@ def _unpacked_space(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) ->
             tensors["correlations"],
         ),
         spectral_filter=SpectralFilter(float(record["power"]), tensors["knots"], tensors["heights"]),
-        decoders={(u, v): tensors[f"{u}.decoder.{v}"] for u in views for v in views},
-        feature_means=tuple(tensors[f"{view}.feature_mean"] for view in views),
+        decoders={
+            (u, v): Decoder(tensors[f"{u}.decoder.{v}.weights"], tensors[f"{u}.decoder.{v}.offset"])
+            for u in views
+            for v in views
+        },
         shared=int(record["shared"]),
     )
     for view in views:
@@ -111,14 +117,15 @@ def _require_fitting(space: JointSpace, view: int) -> None:
     """Raise ``ValueError`` unless the tensors of a view have shapes that go together."""
     features, k = sum(space.blocks[view]), len(space)
     sizes: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
-    sizes["feature_mean"] = (tuple(space.feature_means[view].shape), (features,))
     lifted = k
     if not isinstance(space, AnchorSpace):
         lifted = len(space.basis.means[view])
         sizes["weights"] = (tuple(space.basis.weights[view].shape), (lifted, k))
     sizes["lift"] = (space.lifts[view].sizes, (features, lifted))
     for source in range(len(space.lifts)):
-        sizes[f"decoder of view {source}"] = (tuple(space.decoders[source, view].shape), (k, features))
+        decoder = space.decoders[source, view]
+        sizes[f"decoder of view {source}, weights"] = (tuple(decoder.weights.shape), (k, features))
+        sizes[f"decoder of view {source}, offset"] = (tuple(decoder.offset.shape), (features,))
     for name, (got, expected) in sizes.items():
         if got != expected:
             raise ValueError(f"view {view}, {name}: expected {expected}, got {got}")

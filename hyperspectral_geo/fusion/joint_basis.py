@@ -191,7 +191,7 @@ def _many(core: dict[tuple[int, int], Tensor], sizes: Sequence[int]) -> tuple[li
         table[starts[u] : starts[u + 1], starts[v] : starts[v + 1]] = block
         table[starts[v] : starts[v + 1], starts[u] : starts[u + 1]] = block.T
     values, vectors = torch.linalg.eigh(table)
-    count, most = len(sizes), sorted(sizes)[-2]  # as many directions as two views can share
+    count, most = len(sizes), sum(sizes) - max(sizes)  # as many directions as all pairs of views together can share
     values, vectors = values.flip(0)[:most], vectors.flip(1)[:, :most] * math.sqrt(count)
     kept = values > len(table) * torch.finfo(values.dtype).eps * values.abs().max()
     parts = [vectors[starts[v] : starts[v + 1], kept] for v in range(count)]

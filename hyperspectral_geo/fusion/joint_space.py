@@ -28,8 +28,7 @@ class JointSpace:
         lifts: of each view.
         basis: means and weights that carry lifted samples to coordinates, and the correlations.
         spectral_filter: eigenvalues, as a function of the correlation.
-        decoders: by source and target view, (k, d): regression of features on coordinates.
-        feature_means: of each view, (d_v,).
+        decoders: by source and target view: regression of features on coordinates.
         shared: how many directions, from the first, are above what chance gives.
     """
 
@@ -38,7 +37,6 @@ class JointSpace:
     basis: JointBasis
     spectral_filter: SpectralFilter
     decoders: Decoders
-    feature_means: tuple[Float[Tensor, " _"], ...]
     shared: int
 
     def __len__(self) -> int:
@@ -66,8 +64,8 @@ class JointSpace:
         return tuple(torch.linalg.qr(weights[:, : self.shared])[0] for weights in self.basis.weights)
 
     def convert(self, x: Float[Tensor, "n d"], source: int, target: int) -> Float[Tensor, "n e"]:
-        """Features of another view to be expected beside samples of one: m + z·D, ridge regression on coordinates."""
-        return self.feature_means[target] + self.coordinates(source, x) @ self.decoders[source, target]
+        """Features of another view to be expected beside samples of one, by ridge regression on coordinates."""
+        return self.decoders[source, target](self.coordinates(source, x))
 
     def novelty(self, view: int, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """Share of a sample that lies outside the subspace that is shared, from 0 to 1.
@@ -91,7 +89,7 @@ def joint_space(
     n_components: int | None,
     shared: int | None,
 ) -> JointSpace:
-    """Join all rows with settings that are chosen; decoders and means of features are to be added.
+    """Join all rows with settings that are chosen; decoders are to be added.
 
     ``shared=None`` counts all directions as shared.
     """
@@ -103,6 +101,5 @@ def joint_space(
         basis=basis,
         spectral_filter=spectral_filter,
         decoders={},
-        feature_means=(),
         shared=len(basis.correlations) if shared is None else min(shared, len(basis.correlations)),
     )

@@ -28,19 +28,32 @@ def mean_of_rows(x: Float[Tensor, "n d"]) -> Float[Tensor, " d"]:
 class _Sums:
     """Count, sums and sum of products x yᵀ over the rows that both views have, of samples less their shifts.
 
-    Of a view with itself, the products below the diagonal's strips are left out.
+    Of a view with itself, the products below the diagonal's strips are left out. Of two views, ``lone_x`` and
+    ``lone_y`` are sums of x xᵀ and of y yᵀ over the rows that lack the other view; ``None`` for no such row.
     """
 
     count: int
     x: Float[Tensor, " dx"]
     y: Float[Tensor, " dy"]
     products: Float[Tensor, "dx dy"]
+    lone_x: Float[Tensor, "dx dx"] | None = None
+    lone_y: Float[Tensor, "dy dy"] | None = None
 
     def __add__(self, other: _Sums) -> _Sums:
-        return _Sums(self.count + other.count, self.x + other.x, self.y + other.y, self.products + other.products)
+        return self._with(other, 1)
 
     def __sub__(self, other: _Sums) -> _Sums:
-        return _Sums(self.count - other.count, self.x - other.x, self.y - other.y, self.products - other.products)
+        return self._with(other, -1)
+
+    def _with(self, other: _Sums, sign: int) -> _Sums:
+        return _Sums(
+            self.count + sign * other.count,
+            self.x + sign * other.x,
+            self.y + sign * other.y,
+            self.products + sign * other.products,
+            _added(self.lone_x, other.lone_x, sign),
+            _added(self.lone_y, other.lone_y, sign),
+        )
 
     def add(self, x: Tensor, y: Tensor, has_x: Tensor | None, has_y: Tensor | None) -> None:
         """Add a block, whose missing rows are zeros; a row that only one of two views has must not count at all."""
@@ -50,6 +63,8 @@ class _Sums:
             both = both if has_y is None else both & has_y
             self.count += int(both.sum()) - len(x)
             if has_x is not has_y:
+                self.lone_x = _added(self.lone_x, _squares(x, has_y), 1)
+                self.lone_y = _added(self.lone_y, _squares(y, has_x), 1)
                 x, y = x * both[:, None], y * both[:, None]
         self.x += x.sum(0)
         if x is not y:
@@ -66,6 +81,20 @@ class _Sums:
         if not self.count:
             return self.products
         return (self.products - torch.outer(self.x, self.y / self.count)) / self.count
+
+
+def _added(one: Tensor | None, other: Tensor | None, sign: int) -> Tensor | None:
+    if one is None or other is None:
+        return one if other is None else sign * other
+    return one + sign * other
+
+
+def _squares(x: Tensor, elsewhere: Tensor | None) -> Tensor | None:
+    """Σ x xᵀ over the rows that the other view lacks; a row that this one lacks is 0."""
+    if elsewhere is None or bool(elsewhere.all()):
+        return None
+    lone = x[~elsewhere]
+    return lone.T @ lone
 
 
 @dataclass(frozen=True)
@@ -161,7 +190,14 @@ class Moments:
             for shift, origin, scale in zip(self.shifts, origins, scales, strict=True)
         )
         sums = {
-            (u, v): _Sums(s.count, s.x * kept[u], s.y * kept[v], kept[u][:, None] * s.products * kept[v])
+            (u, v): _Sums(
+                s.count,
+                s.x * kept[u],
+                s.y * kept[v],
+                kept[u][:, None] * s.products * kept[v],
+                None if s.lone_x is None else kept[u][:, None] * s.lone_x * kept[u],
+                None if s.lone_y is None else kept[v][:, None] * s.lone_y * kept[v],
+            )
             for (u, v), s in self.sums.items()
         }
         return Moments(shifts, sums)
@@ -185,3 +221,18 @@ class Moments:
             return self.covariance(v, u).T
         found = self.sums[u, v].covariance()
         return found.triu() + found.triu(1).T if u == v else found
+
+    def mean_beside(self, view: int, other: int) -> Float[Tensor, " d"]:
+        """Of a view over the rows that have another one too."""
+        sums = self.sums[min(view, other), max(view, other)]
+        return self.shifts[view] + (sums.x if view <= other else sums.y) / max(1, sums.count)
+
+    def covariance_beside(self, view: int, other: int) -> Float[Tensor, "d d"]:
+        """Of a view with itself over the rows that have another one too."""
+        sums, own = self.sums[min(view, other), max(view, other)], self.sums[view, view]
+        lone = sums.lone_x if view <= other else sums.lone_y
+        if lone is None:
+            return self.covariance(view, view)
+        total = sums.x if view <= other else sums.y
+        found = _Sums(sums.count, total, total, own.products - lone).covariance()
+        return found.triu() + found.triu(1).T

@@ -41,7 +41,10 @@ def streamed_candidate(
     """
     stream: _Stream | None = None
     for number, batch in enumerate(batches):
-        views = as_views(batch, lacking=True)
+        try:
+            views = as_views(batch, lacking=True)
+        except ValueError as error:
+            raise ValueError(f"batch {number}, {error}") from None
         if stream is None:
             stream = _Stream(views.blocks, folds, most)
         if views.blocks != stream.blocks:
@@ -57,7 +60,7 @@ class _Stream:
 
     Attributes:
         parts: moments by fold, and last of the rows that lack a view.
-        judged: complete rows by fold and view.
+        judged: complete rows by fold and view, and ``kept``, how many by fold.
         pairs: complete rows so far.
     """
 
@@ -66,6 +69,7 @@ class _Stream:
         nothing = Moments.nothing([torch.zeros(sum(widths), dtype=torch.float64) for widths in blocks])
         self.parts = [nothing] * (folds + 1)
         self.judged: list[list[list[Tensor]]] = [[[] for _ in blocks] for _ in range(folds)]
+        self.kept = [0] * folds
 
     def add(self, views: Views) -> None:
         """Deal the rows of a batch to the folds."""
@@ -76,12 +80,16 @@ class _Stream:
         self.pairs += int(whole.sum())
         for number, part in enumerate(self.parts):
             mine = dealt == number
+            if not bool(mine.any()):
+                continue
             rows = [x[mine] for x in views.rows]
             present = [None if mask is None else mask[mine] for mask in views.present]
             self.parts[number] = part + Moments.of(rows, present=present, shifts=part.shifts)
-            if number < self.folds:
+            if number < self.folds and self.kept[number] < self.most:
+                few = self.most - self.kept[number]
                 for kept, x in zip(self.judged[number], rows, strict=True):
-                    kept.append(x[: self.most - sum(map(len, kept))].clone())
+                    kept.append(x[:few].clone())
+                self.kept[number] += min(few, len(rows[0]))
 
     def candidate(self) -> Candidate:
         """Lifts that give blocks equal say, and the folds in what they make of the features."""

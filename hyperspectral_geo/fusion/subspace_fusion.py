@@ -265,7 +265,7 @@ class SubspaceFusion(Estimator):
         self.space_, self.choice_, self.evidence_ = fitted.space, fitted.choice, fitted.evidence
         if fitted.evidence is not None and not len(fitted.space):
             warnings.warn(
-                f"the views agree no more than shuffled ones (p = {fitted.evidence.p_value:.3f}): the joint space is "
+                f"the views agree no more than shuffled ones (p = {fitted.evidence.p_value:.2g}): the joint space is "
                 "empty; pass more pairs, or significance=1.0 to keep it",
                 NothingShared,
                 stacklevel=3,

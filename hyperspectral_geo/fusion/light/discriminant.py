@@ -53,7 +53,7 @@ class Discriminant(NamedTuple):
     def levelled(self) -> Discriminant:
         """With centroids scaled to the root mean square of their lengths; one of length 0 stays."""
         lengths = self.centroids.norm(dim=1, keepdim=True)
-        mean = lengths.square().mean().sqrt()
+        mean = lengths[lengths > 0].square().mean().sqrt()
         return self._replace(centroids=torch.where(lengths > 0, self.centroids * (mean / lengths), 0.0))
 
     def scaled(self, factor: float) -> Discriminant:
@@ -185,18 +185,27 @@ def noise_edge(rows: Tensor, labels: Tensor, count: int, ridge: float, generator
 
 
 def continued(found: ClassMoments, discriminant: Discriminant, ridge: float, components: int) -> Discriminant:
-    """The first directions, or all of them and then those of the largest variance within classes."""
+    """The first directions, or all of them and then those of the largest variance within classes.
+
+    Raises:
+        ValueError: for more components than these.
+    """
     check_count("n_components", components)
-    if components > len(found.variances):
-        raise ValueError(f"n_components: expected at most {len(found.variances)}, the rank of x, got {components}")
-    more = components - discriminant.directions.shape[1]
-    if more > 0:
+    first = discriminant.directions.shape[1]
+    if components > first:
         whitening = (found.variances + ridge * found.spread).rsqrt()
-        frame = discriminant.directions / whitening[:, None]
-        outside = torch.eye(len(whitening), dtype=frame.dtype) - frame @ frame.T
-        within = (outside * (found.variances * whitening.square())) @ outside
-        rest = torch.linalg.eigh(within).eigenvectors[:, -more:].flip(1)
-        zeros = torch.zeros(len(discriminant.centroids), more, dtype=frame.dtype)
+        # in the complement of the discriminants, where nothing repeats them
+        outside = torch.linalg.svd(discriminant.directions / whitening[:, None]).U[:, first:]
+        within = outside.T @ ((found.variances * whitening.square())[:, None] * outside)
+        variances, axes = torch.linalg.eigh(within)
+        possible = first + int((variances > 1e-9).sum())  # of at most 1
+        if components > possible:
+            raise ValueError(
+                f"n_components: expected at most {possible}, as many as tell classes apart or vary within them, got "
+                f"{components}"
+            )
+        rest = outside @ axes.flip(1)[:, : components - first]
+        zeros = torch.zeros(len(discriminant.centroids), components - first, dtype=rest.dtype)
         discriminant = Discriminant(
             torch.cat([discriminant.directions, whitening[:, None] * rest], 1),
             torch.cat([discriminant.eigenvalues, zeros[0]]),
