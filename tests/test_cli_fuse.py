@@ -55,9 +55,8 @@ def test_nothing_shared_is_said(hsgeo, tmp_path, capsys):
     for name, view in zip("ab", unrelated(60, 5, 4), strict=True):
         np.save(tmp_path / f"{name}.npy", view.numpy())
     fit = ("fuse", tmp_path / "a.npy", tmp_path / "b.npy", "-o", tmp_path / "m.safetensors", "--method", "csa")
-    with pytest.warns(UserWarning, match="no more than shuffled ones"):
-        assert hsgeo(*fit, "--report", tmp_path / "page.html") == 0
-    assert "no shared direction" in capsys.readouterr().out
+    assert hsgeo(*fit, "--report", tmp_path / "page.html") == 0
+    assert "no shared direction: the views agree no more than shuffled ones" in capsys.readouterr().out
     assert "No map: it needs two directions, and there are 0" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
@@ -77,6 +76,7 @@ def _damage(folder):
     ):
         with zipfile.ZipFile(folder / f"{name}.npz", "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr(member, content)
+    (folder / "empty.npz").touch()
     (folder / "link.npy").symlink_to(folder / "b.npy")
 
 
@@ -90,6 +90,9 @@ def _damage(folder):
         (("a.npy", "vector.npy"), "expected a matrix of numbers"),
         (("a.npy", "names.npy"), "expected a matrix of numbers"),
         (("a.npy", "test.npz:b"), "view 1: expected 120 rows"),
+        (("a.npy", "b.npy:b"), "view 1: b.npy:b: expected b.npy alone"),
+        (("a.npy", "empty.npz"), "view 1: empty.npz: expected a .npy or .npz file, got an empty one"),
+        (("a.npy", "b.npy", "--seed", "1" + 30 * "0"), "seed: expected a whole number from 0"),
         (("a.npy",), "views: expected 2 or more"),
         (("a.npy", "pickle.npy"), "pickle"),
         (("a.npy", "pickle.npz"), r"view 1: pickle.npz: .* pickled objects"),

@@ -115,7 +115,8 @@ def test_labels(tmp_path, name, content, found):
         ("--thumbnails", "bomb", "000.png: expected a picture, got one that cannot be read"),
         ("--labels", "none", "--labels: expected a .npy file, or a text file"),
         ("--labels", "short.txt", "expected 120 labels, one for each row of features, got 2"),
-        ("--labels", "gap.txt", "line 2: expected a label, got an empty line"),
+        ("--labels", "gap.txt", "line 2: expected a label, got an empty one"),
+        ("--labels", "escape.npy", r"row 3: expected a label, got 'a\\x1b"),
         ("--labels", "bell.txt", r"line 1: expected a label, got 'a\\x07'"),
         ("--labels", "test.npz", "expected .npy, or lines of UTF-8 text"),
         ("--labels", "a.npy", "expected a row of whole numbers or texts, got float64"),
@@ -133,6 +134,7 @@ def test_bad_pictures_and_words_are_refused(hsgeo, files, capsys, monkeypatch, o
     (files / "short.txt").write_text("one\ntwo\n")
     (files / "gap.txt").write_text("one\n\ntwo\n")
     (files / "bell.txt").write_text("a\a\n")
+    np.save(files / "escape.npy", np.array(["a", "b", "a\x1b[31m"]))
     for folder, count in (("folder", 2), ("mixed", 119), ("damaged", 120), ("bomb", 120)):
         (files / folder).mkdir()
         for row in range(count):

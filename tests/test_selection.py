@@ -103,6 +103,13 @@ def test_further_directions_do_not_repeat_the_first():
         select(x, y, n_components=5)
 
 
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("ridges", [np.array([0.1, 1.0]), torch.tensor([0.1, 1.0]), iter([0.1, 1.0])], ids=type)
+def test_ridges_come_in_any_row_of_numbers(ridges):
+    x, y = blobs()
+    assert select(x, y, ridges=ridges).ridge in (pytest.approx(0.1), 1.0)
+
+
 def test_coordinates_are_uncorrelated_within_classes():
     x, y = blobs(each=50)
     task = select(x, y, ridges=[1e-9])
@@ -208,6 +215,10 @@ BAD = {
     "equal names": (lambda: select_by_text(X, X[[0, 0]]), "vectors that differ"),
     "names twice": (lambda: select_by_text(X, X[:2], classes=["a", "a"]), "different names"),
     "one row": (lambda: select_by_text(X[:1], X[:2]), "at least 2 rows"),
+    "no ridges": (lambda: select(X, Y, ridges=1.0), "ridges: expected finite candidates"),
+    "ridges of texts": (lambda: select(X, Y, ridges=["a"]), "ridges: expected finite candidates"),
+    "no seed": (lambda: select(X, Y, seed="a"), "seed: expected a whole number"),
+    "no labels": (lambda: select(X, None), "y: expected a label for each of"),
     "ridge of names": (lambda: select_by_text(X, X[:2], ridge=0.0), "ridge: expected"),
     "one concept": (lambda: select_from_concepts({"a": FINE}), "expected 2 different"),
     "no mean": (lambda: select_from_concepts({"a": FINE, "b": BARE}), "expected one with a mean"),

@@ -34,6 +34,10 @@ def read_array(option: str, named: str) -> np.ndarray:
     path, key = _split(named)
     if not path.is_file():
         raise FileNotFoundError(f"{option}: expected a .npy or .npz file, got {path}, which is none")
+    if not path.stat().st_size:
+        raise ValueError(f"{option}: {path}: expected a .npy or .npz file, got an empty one")
+    if key and _begins(path) == MAGIC:
+        raise ValueError(f"{option}: {named}: expected {path} alone, got a name, which only arrays of an .npz have")
     found = _member(option, path, key) if _begins(path) != MAGIC else load_npy(option, path)
     if found.ndim != 2 or found.dtype.kind not in "fiub":
         raise ValueError(

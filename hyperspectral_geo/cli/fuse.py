@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -74,9 +75,10 @@ def fit(
     from rich.console import Console
     from rich.progress import Progress
 
-    from hyperspectral_geo.fusion import SubspaceFusion
+    from hyperspectral_geo.fusion import NothingShared, SubspaceFusion
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with Progress(console=Console(stderr=True), transient=True) as progress, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NothingShared)  # the table that is printed says so
         bar = progress.add_task("fuse", total=None)
         fusion = SubspaceFusion(components, method=method, ridge=ridge, rank=rank, seed=seed).fit(
             arrays, progress=lambda done, total: progress.update(bar, completed=done, total=total)

@@ -52,9 +52,13 @@ def read_labels(option: str, path: Path, *, rows: int) -> list[str] | list[int]:
                 f"{option}: {path}: expected a row of whole numbers or texts, got {found.dtype} of {found.shape}; "
                 "save them with numpy.save(path, numpy.array(labels))"
             )
-        labels = found.tolist()
+        labels, place = found.tolist(), "row"
     else:
-        labels = _lines(option, path)
+        labels, place = _lines(option, path), "line"
+    for number, label in enumerate(labels, start=1):
+        if isinstance(label, str) and (not label.strip() or any(category(letter) == "Cc" for letter in label)):
+            got = f"{label!r:.40}" if label.strip() else "an empty one"
+            raise ValueError(f"{option}: {path}, {place} {number}: expected a label, got {got}")
     if len(labels) != rows:
         raise ValueError(f"{option}: {path}: expected {rows} labels, one for each row of features, got {len(labels)}")
     return labels
@@ -135,12 +139,7 @@ def _lines(option: str, path: Path) -> list[str]:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{option}: {path}: expected .npy, or lines of UTF-8 text, got {error}") from None
-    labels = [line.strip() for line in text.removesuffix("\n").split("\n")]
-    for number, label in enumerate(labels, start=1):
-        if not label or any(category(letter) == "Cc" for letter in label):
-            got = "an empty line" if not label else f"{label!r:.40}"
-            raise ValueError(f"{option}: {path}, line {number}: expected a label, got {got}")
-    return labels
+    return [line.strip() for line in text.removesuffix("\n").split("\n")]
 
 
 def _require_file(option: str, path: Path, wanted: str) -> None:

@@ -60,7 +60,7 @@ class Explanation:
     def __str__(self) -> str:
         """A table of the leading directions."""
         if not len(self.correlations):
-            return f"no shared direction (p = {self.p_value:.3f})"
+            return f"no shared direction: the views agree no more than shuffled ones (p = {self.p_value:.2g})"
         alone = "" if self.shared else "; what is shared is spread over many, or kept without regard to the test"
         lines = [
             f"{self.shared} of {len(self.held_out)} directions above chance: held-out correlation > {self.edge:.3f}",

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from numbers import Real
 
 import torch
 from jaxtyping import Float, Int
@@ -112,11 +113,13 @@ def linear_factors(
         '1.000 0.000 0.103'
     """
     check_samples("x", x)
+    if not isinstance(factors, Tensor):
+        raise ValueError(f"factors: expected a torch.Tensor, got {type(factors).__name__}; use torch.as_tensor")
     if factors.ndim != 2 or len(factors) != len(x) or not factors.shape[1]:
         raise ValueError(f"factors: expected shape ({len(x)}, f), a value a sample, got {tuple(factors.shape)}")
     if factors.is_floating_point() or bool((factors < 0).any()):
         raise ValueError(f"factors: expected whole numbers from 0, got {factors.dtype}; number the values")
-    if not 0 < energy <= 1 or not 0 <= ridge < math.inf:
+    if not isinstance(energy, Real) or not isinstance(ridge, Real) or not 0 < energy <= 1 or not 0 <= ridge < math.inf:
         raise ValueError(f"energy, ridge: expected 0 < energy <= 1 and ridge >= 0, got {energy!r} and {ridge!r}")
     centred = centred_rows(x.to(core_dtype(x)))
     basis, variances = row_spectrum(centred)

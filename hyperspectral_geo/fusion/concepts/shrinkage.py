@@ -11,6 +11,7 @@ from torch import Tensor
 from hyperspectral_geo.fusion.alignment import check_samples
 from hyperspectral_geo.fusion.concepts.background import Background, centred_rows, number_groups, row_spectrum
 from hyperspectral_geo.fusion.concepts.concept_module import ConceptModule, concept_module
+from hyperspectral_geo.validation import require_seed
 
 __all__ = ["ConceptShrinkage", "choose_shrinkage"]
 
@@ -72,6 +73,7 @@ def choose_shrinkage(
     groups = number_groups(groups, len(x))
     shrinkages = (1.0,) if background is not None else SHRINKAGES if shrinkage is None else (shrinkage,)
     spreads = SPREADS if spread is None else (spread,)
+    require_seed(seed)
     fold = _folds(groups, folds, seed)
     scores: dict[tuple[float, float], list[Tensor]] = {(g, k): [] for g in shrinkages for k in spreads}
     truth: list[Tensor] = []

@@ -19,6 +19,7 @@ from hyperspectral_geo.fusion.light.discriminant import (
     solve,
 )
 from hyperspectral_geo.fusion.light.task_subspace import TaskSubspace
+from hyperspectral_geo.validation import require_seed
 
 __all__ = ["select"]
 
@@ -82,8 +83,8 @@ def select(
     check_count("folds", folds)
     if folds < 2:
         raise ValueError(f"folds: expected 2 or more, got {folds}; one ridge in ridges needs no choice")
-    if not ridges or not all(0 < ridge < math.inf for ridge in ridges):
-        raise ValueError(f"ridges: expected finite candidates > 0, got {tuple(ridges)}")
+    require_seed(seed)
+    candidates = _candidates(ridges)
     wide = x.double()
     mean, peak = wide.mean(0), float(wide.abs().max()) or 1.0
     rows = (wide - mean) / peak  # squares of the entries could overflow, those of entries / peak cannot
@@ -93,7 +94,7 @@ def select(
     frame = torch.linalg.svd(rows, full_matrices=False).Vh.T if len(rows) <= rows.shape[1] else None
     rows = rows if frame is None else rows @ frame
     generator = torch.Generator().manual_seed(seed)
-    rule = choose(rows, labels, len(classes), ridges, folds, generator)
+    rule = choose(rows, labels, len(classes), candidates, folds, generator)
     found = class_moments(rows, labels, len(classes))
     discriminant = solve(found, rule.ridge)
     edge = noise_edge(rows, labels, len(classes), rule.ridge * found.spread, generator)
@@ -101,7 +102,8 @@ def select(
         discriminant = continued(found, discriminant, rule.ridge, n_components)
     if not bool(discriminant.eigenvalues.to(x.dtype).isfinite().all()):
         raise ValueError(
-            f"ridges: expected candidates above rounding, got {rule.ridge:g} for rows that repeat; take 1e-6"
+            f"ridges: expected candidates above rounding, got {rule.ridge:g} for classes whose rows do not vary in "
+            "some direction; take 1e-6"
         )
     discriminant = discriminant.drawn_in(rule.pull)
     discriminant = (discriminant.levelled() if rule.level else discriminant).scaled(rule.scale)
@@ -119,11 +121,23 @@ def select(
     )
 
 
+def _candidates(ridges: object) -> tuple[float, ...]:
+    try:
+        found = tuple(float(ridge) for ridge in ridges)  # pyright: ignore[reportGeneralTypeIssues]  # or the error below
+    except (TypeError, ValueError):
+        found = ()
+    if not found or not all(0 < ridge < math.inf for ridge in found):
+        raise ValueError(f"ridges: expected finite candidates > 0, got {ridges!r:.80}")
+    return found
+
+
 def _labels(y: Tensor | np.ndarray | Sequence[Hashable], rows: int) -> tuple[tuple[Hashable, ...], Tensor]:
     """The classes in order, and the number of each row's class."""
     if isinstance(y, Tensor | np.ndarray) and y.ndim != 1:
         got = f"shape {tuple(y.shape)}"
         raise ValueError(f"y: expected a row of {rows} labels, one for each row of x, got {got}; pass y.ravel()")
+    if y is None:
+        raise ValueError(f"y: expected a label for each of {rows} rows of x, got None")
     labels = y.tolist() if isinstance(y, Tensor) else y
     values = [label.item() if isinstance(label, np.generic) else label for label in labels]
     if len(values) != rows:
