@@ -284,6 +284,7 @@ def test_linear_factors_of_sums_of_noise_and_of_interactions() -> None:
     [
         (torch.eye(4), torch.zeros(3, 1, dtype=torch.int64), "factors: expected shape"),
         (torch.eye(4), torch.zeros(4, 1), "whole numbers"),
+        (torch.eye(4), np.zeros((4, 1), int), "factors: expected a torch.Tensor, got ndarray"),
         (torch.ones(4, 2), torch.zeros(4, 1, dtype=torch.int64), "that vary"),
     ],
 )

@@ -217,6 +217,8 @@ BAD = {
     "one row": (lambda: select_by_text(X[:1], X[:2]), "at least 2 rows"),
     "no ridges": (lambda: select(X, Y, ridges=1.0), "ridges: expected finite candidates"),
     "ridges of texts": (lambda: select(X, Y, ridges=["a"]), "ridges: expected finite candidates"),
+    "ridges in a text": (lambda: select(X, Y, ridges="12"), "ridges: expected finite candidates"),
+    "a table of ridges": (lambda: select(X, Y, ridges=torch.ones(2, 2)), "ridges: expected finite candidates"),
     "no seed": (lambda: select(X, Y, seed="a"), "seed: expected a whole number"),
     "no labels": (lambda: select(X, None), "y: expected a label for each of"),
     "ridge of names": (lambda: select_by_text(X, X[:2], ridge=0.0), "ridge: expected"),

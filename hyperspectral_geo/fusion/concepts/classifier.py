@@ -25,6 +25,7 @@ from hyperspectral_geo.fusion.concepts.shrinkage import (
     learn_concepts,
 )
 from hyperspectral_geo.fusion.estimator import Estimator
+from hyperspectral_geo.validation import require_seed
 
 __all__ = ["ConceptClassifier"]
 
@@ -245,6 +246,7 @@ class ConceptClassifier(Estimator):
             number = isinstance(value, Real) and not isinstance(value, bool)
             if value is not None and not (number and fits(value)):
                 raise ValueError(f"{key}: expected {wanted} or None, got {value!r}; None chooses it")
+        require_seed(self.seed)
         check_count("folds", self.folds)
         if self.folds < 2:
             raise ValueError(f"folds: expected 2 or more, got {self.folds}")

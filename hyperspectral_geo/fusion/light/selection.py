@@ -124,10 +124,10 @@ def select(
 def _candidates(ridges: object) -> tuple[float, ...]:
     try:
         found = tuple(float(ridge) for ridge in ridges)  # pyright: ignore[reportGeneralTypeIssues]  # or the error below
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):  # torch's and Python's for what is no number
         found = ()
-    if not found or not all(0 < ridge < math.inf for ridge in found):
-        raise ValueError(f"ridges: expected finite candidates > 0, got {ridges!r:.80}")
+    if isinstance(ridges, str) or not found or not all(0 < ridge < math.inf for ridge in found):
+        raise ValueError(f"ridges: expected finite candidates > 0, got {ridges!r:.80}; pass a list, such as [0.1, 1.0]")
     return found
 
 
