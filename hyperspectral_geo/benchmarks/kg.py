@@ -61,7 +61,7 @@ def _alike(**options: Any) -> dict[str, dict[str, Any]]:
     return dict.fromkeys(_GEOMETRIES, options)
 
 
-_WORDNET = _alike(steps=40_000, negatives=2048, learning_rate=0.1, scale=0.3, weighted=False, decay=0.03)
+_WORDNET = _alike(steps=60_000, negatives=2048, learning_rate=0.1, scale=0.3, weighted=False, decay=0.03)
 _CONTESTS = (
     _Contest("umls", 32, 5, _alike(steps=1500, questions=512, scale=1.0, dropout=0.4)),
     _Contest(
