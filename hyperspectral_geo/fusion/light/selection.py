@@ -73,8 +73,8 @@ def select(
         analysis", 1989; Kusupati et al., "Matryoshka representation learning", 2022, arXiv:2205.13147, for nested
         prefixes.
 
-    >>> x = torch.tensor([[0.0, 5.0], [0.1, -5.0], [1.0, 4.0], [1.1, -4.0]])
-    >>> task = select(x, ["a", "a", "b", "b"], folds=2)
+    >>> x = torch.tensor([[0.0, 5.0], [0.1, -5.0], [-0.1, 0.0], [1.0, 4.0], [1.1, -4.0], [0.9, 0.0]])
+    >>> task = select(x, ["a", "a", "a", "b", "b", "b"], folds=3)
     >>> task.classes, task.predict(torch.tensor([[0.2, 9.0], [0.9, 9.0]])).tolist()
     (('a', 'b'), [0, 1])
     """
