@@ -45,7 +45,10 @@ BAD = {
     "no class": ({}, "expected two classes or more, got 0"),
     "no captions": ({"a": Y[:2], "b": Y[:0]}, "captions of class 'b': expected one or more, got none"),
     "other width": ({"a": Y[:2], "b": X[:2]}, "captions of class 'b': view 1: expected 7 features"),
-    "NaN": ({"a": Y[:2] * torch.nan, "b": Y[:2]}, "captions of class 'a': view 1: expected samples, got a missing one, row 0"),
+    "NaN": (
+        {"a": Y[:2] * torch.nan, "b": Y[:2]},
+        "captions of class 'a': view 1: expected samples, got a missing one, row 0",
+    ),
     "words": ({"a": np.array([["cat"]]), "b": Y[:2]}, "captions of class 'a': view 1: expected real numbers"),
 }
 
